@@ -1,0 +1,25 @@
+"""The settings of one agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class Settings(Struct, frozen=True):
+    """Everything that `tortie node run` can be told."""
+
+    node: str
+    """name of this host's Node resource"""
+    store: str
+    """store URL"""
+    run_dir: Path = Path("/run/tortie")
+    """sockets, pid files and generated configuration; lost at reboot"""
+    state_dir: Path = Path("/var/lib/tortie")
+    """what must survive a reboot: which store this host believes"""
+    metrics_address: str = "127.0.0.1"
+    metrics_port: int = 9091
+    """0: no TCP port for metrics and health"""
+    resync_seconds: float = 30.0
+    """how often everything is compared with the kernel even if nothing seems to have changed"""
