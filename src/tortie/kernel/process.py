@@ -6,8 +6,11 @@ said on standard error.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -76,3 +79,28 @@ def spawn(
             start_new_session=True,
             env=env,
         )
+
+
+def is_running(pid: int, argument: str) -> bool:
+    """Whether a process lives and was started with exactly this argument.
+
+    A pid alone proves nothing: the number may be somebody else's by now.
+    """
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return argument.encode() in arguments
+
+
+def kill(pid: int, argument: str, timeout: float = 5.0) -> None:
+    """End a process at once if it was started with this argument. Raises KernelError."""
+    deadline = time.monotonic() + timeout
+    while is_running(pid, argument):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError as error:
+            raise KernelError(f"process {pid} cannot be ended: {error.strerror}") from error
+        if time.monotonic() > deadline:
+            raise KernelError(f"process {pid} does not end")
+        time.sleep(0.01)
