@@ -1,0 +1,225 @@
+"""The neutral filter as nftables: pure, one function of the whole filter.
+
+The way of a packet of ours:
+
+    prerouting (raw)  check-source     is this address live on this interface?     else drop
+    forward           check-target     the same for where it goes                  else drop
+                      judge            known connections pass; then both halves:
+                      egress-dispatch    by interface to `from-INTERFACE`: returns if allowed
+                      ingress-dispatch   by interface to `to-INTERFACE`: accepts if allowed
+    input             host-input       ICMP and neighbour discovery with the gateway only
+    output            host-output      the host speaks to live addresses only
+
+Both halves hang on one base chain, so that one version of the rules judges both. Egress says
+"allowed" by a mark bit and return, not by goto: the kernel checks every path through the chains at
+every commit, and allow rules that led on to all ingress chains would multiply the paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tortie.dataplane.nft import words
+from tortie.dataplane.nft.policies import Half, PolicyChains
+from tortie.dataplane.nft.rules import braced, networks
+from tortie.dataplane.nft.ruleset import Chain, Ruleset, SetSpec, Table
+from tortie.desired import GATEWAY_V4, GATEWAY_V6, INTERFACE_PREFIX, Endpoint, Family, Filter
+
+MAY_SEND = (
+    # RFC 2131 section 4.1: a client without an address
+    "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67",
+    # RFC 4861, 4862: router solicitation and duplicate address detection
+    "ip6 saddr :: icmpv6 type { 133, 135 }",
+    # RFC 4861 neighbour discovery, RFC 2710 and 3810 listener reports
+    "ip6 saddr fe80::/10 icmpv6 type { 131, 132, 133, 135, 136, 143 }",
+    "ip6 saddr :: icmpv6 type { 131, 132, 143 }",
+    f"ip6 saddr fe80::/10 ip6 daddr {GATEWAY_V6}",
+)
+"""What a workload may send from an address that is not its own."""
+
+MAY_REACH_HOST = (
+    f"ip daddr {GATEWAY_V4} icmp type 8",
+    f"ip6 daddr {GATEWAY_V6} icmpv6 type 128",
+    "icmpv6 type { 131, 132, 133, 135, 136, 143 }",
+)
+"""What a workload may say to its host; all else is dropped."""
+
+HOST_MAY_REACH = ("ip6 daddr fe80::/10", "ip6 daddr ff02::/16")
+"""Where the host may send on a workload's interface besides live addresses: its own link."""
+
+KNOWN_CONNECTIONS = "ct state vmap { invalid : drop, established : accept, related : accept }"
+
+
+def render(wanted: Filter) -> Ruleset:
+    """The rule set for a filter. Raises ValueError for an id, interface or address that is unsafe,
+    and for an interface that two endpoints claim."""
+    claimed = sorted(words.interface(each.interface) for each in wanted.endpoints)
+    twice = sorted({each for each in claimed if claimed.count(each) > 1})
+    if twice:
+        raise ValueError(f"two endpoints claim the interface {twice[0]}")
+    foreign = [each for each in claimed if not each.startswith(INTERFACE_PREFIX)]
+    return Ruleset((_inet(wanted, foreign), _arp(wanted.endpoints, foreign)))
+
+
+def _ours(word: str, foreign: list[str], verdict: str) -> tuple[str, ...]:
+    """A verdict for all interfaces of ours: those with our prefix, others by exact name."""
+    lines = [f'{word} "{INTERFACE_PREFIX}*" {verdict}']
+    if foreign:
+        names = braced([f'"{each}"' for each in foreign])
+        lines.append(f"{word} {names} {verdict}")
+    return tuple(lines)
+
+
+def _inet(wanted: Filter, foreign: list[str]) -> Table:
+    policies = PolicyChains(wanted)
+    chains = _base_chains(foreign)
+    sets = {"live4": _live(wanted.endpoints, 4), "live6": _live(wanted.endpoints, 6)}
+    sources, from_map, to_map = set(), set(), set()
+    for each in wanted.endpoints:
+        name = each.interface
+        if each.allowed_sources:
+            chains[f"source-{name}"] = _source_chain(each)
+            sources.add(f'"{name}" : jump source-{name}')
+        chains |= policies.endpoint(each, Half.EGRESS, f"from-{name}")
+        chains |= policies.endpoint(each, Half.INGRESS, f"to-{name}")
+        from_map.add(f'"{name}" : goto from-{name}')
+        to_map.add(f'"{name}" : goto to-{name}')
+    chains |= policies.chains
+    sets["sources"] = SetSpec("ifname : verdict", frozenset(sources), "map")
+    sets["from_workload"] = SetSpec("ifname : verdict", frozenset(from_map), "map")
+    sets["to_workload"] = SetSpec("ifname : verdict", frozenset(to_map), "map")
+    return Table("inet", chains, sets | _member_sets(wanted))
+
+
+def _base_chains(foreign: list[str]) -> dict[str, Chain]:
+    return {
+        "base-prerouting": Chain(
+            _ours("iifname", foreign, "goto check-source"),
+            "type filter hook prerouting priority raw; policy accept",
+        ),
+        "check-source": Chain(
+            (
+                "iifname . ip saddr @live4 accept",
+                "iifname . ip6 saddr @live6 accept",
+                *(f"{each} accept" for each in MAY_SEND),
+                "iifname vmap @sources",
+                'counter drop comment "source is not live here"',
+            )
+        ),
+        "base-forward": Chain(
+            (
+                *_ours("oifname", foreign, "jump check-target"),
+                *_ours("iifname", foreign, "goto judge"),
+                *_ours("oifname", foreign, "goto judge"),
+            ),
+            "type filter hook forward priority filter; policy accept",
+        ),
+        "check-target": Chain(
+            (
+                "oifname . ip daddr @live4 return",
+                "oifname . ip6 daddr @live6 return",
+                'counter drop comment "target is not live here"',
+            )
+        ),
+        "judge": Chain(
+            (
+                KNOWN_CONNECTIONS,
+                *_ours("iifname", foreign, "jump egress-dispatch"),
+                *_ours("oifname", foreign, "goto ingress-dispatch"),
+                "accept",
+            )
+        ),
+        "egress-dispatch": Chain(
+            ("iifname vmap @from_workload", 'counter drop comment "unknown interface"')
+        ),
+        "ingress-dispatch": Chain(
+            ("oifname vmap @to_workload", 'counter drop comment "unknown interface"')
+        ),
+        "base-input": Chain(
+            _ours("iifname", foreign, "goto host-input"),
+            "type filter hook input priority filter; policy accept",
+        ),
+        "host-input": Chain(
+            (
+                KNOWN_CONNECTIONS,
+                *(f"{each} accept" for each in MAY_REACH_HOST),
+                'counter drop comment "workload to host"',
+            )
+        ),
+        "base-output": Chain(
+            _ours("oifname", foreign, "goto host-output"),
+            "type filter hook output priority filter; policy accept",
+        ),
+        "host-output": Chain((*(f"{each} accept" for each in HOST_MAY_REACH), "goto check-target")),
+    }
+
+
+def _live(endpoints: Iterable[Endpoint], family: Family) -> SetSpec:
+    """Pairs of interface and address that may be spoken from and to."""
+    pairs = frozenset(
+        f'"{each.interface}" . {address}'
+        for each in endpoints
+        for address in words.of_family(each.addresses, family)
+    )
+    return SetSpec(f"ifname . {words.ADDRESS_TYPE[family]}", pairs)
+
+
+def _source_chain(endpoint: Endpoint) -> Chain:
+    lines = []
+    for family in words.FAMILIES:
+        nets = networks(endpoint.allowed_sources, family)
+        if nets:
+            lines.append(f"{words.LAYER_3[family]} saddr {braced(nets)} accept")
+    return Chain(tuple(lines))
+
+
+def _member_sets(wanted: Filter) -> dict[str, SetSpec]:
+    """Address sets as a hash set of hosts and an interval set of prefixes, for each family; port
+    sets. Only those that have members: rules do not name the others."""
+    found = {}
+    for each in wanted.sets:
+        for family in words.FAMILIES:
+            kind = words.ADDRESS_TYPE[family]
+            hosts = words.of_family(each.addresses, family)
+            nets = words.of_family(each.nets, family)
+            found[words.address_set(each.id, family)] = SetSpec(kind, hosts)
+            found[words.net_set(each.id, family)] = SetSpec(kind, nets, interval=True)
+    for ports in wanted.port_sets:
+        for family in words.FAMILIES:
+            own = words.of_family((address for address, _, _ in ports.members), family)
+            members = frozenset(
+                f"{address} . {protocol:d} . {port:d}"
+                for address, protocol, port in ports.members
+                if address in own
+            )
+            kind = f"{words.ADDRESS_TYPE[family]} . inet_proto . inet_service"
+            found[words.port_set(ports.id, family)] = SetSpec(kind, members)
+    return {name: spec for name, spec in found.items() if spec.elements}
+
+
+def _arp(endpoints: tuple[Endpoint, ...], foreign: list[str]) -> Table:
+    """A workload's ARP speaks for its own addresses and, if one is known, its own MAC."""
+    known = [(each.interface, words.mac(each.mac)) for each in endpoints if each.mac]
+    chains = {
+        "base-input": Chain(
+            _ours("iifname", foreign, "goto check-sender"),
+            "type filter hook input priority filter; policy accept",
+        ),
+        "check-sender": Chain(
+            (
+                "iifname @with_mac iifname . arp saddr ether != @macs counter drop",
+                "iifname . arp saddr ip @live4 accept",
+                # RFC 5227: a probe has no sender address
+                "arp operation request arp saddr ip 0.0.0.0 accept",
+                'counter drop comment "sender is not live here"',
+            )
+        ),
+    }
+    sets = {
+        "live4": _live(endpoints, 4),
+        "with_mac": SetSpec("ifname", frozenset(f'"{name}"' for name, _ in known)),
+        "macs": SetSpec(
+            "ifname . ether_addr", frozenset(f'"{name}" . {mac}' for name, mac in known)
+        ),
+    }
+    return Table("arp", chains, sets)

@@ -1,0 +1,180 @@
+"""An nftables rule set as data, and the scripts that bring the kernel to it. Pure.
+
+A script is meant to be run as one transaction. Names and rule texts are taken as they are:
+`render` makes them from validated values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+TABLE = "tortie"
+"""The name of our tables, one per family; nothing else in nftables is ours."""
+
+_PER_LINE = 1000  # elements in one command
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Rule lines in order; `hook` is the text that makes it a base chain."""
+
+    rules: tuple[str, ...]
+    hook: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetSpec:
+    """A set or a verdict map; elements are as nft writes them, a map's as `key : verdict`."""
+
+    type: str
+    elements: frozenset[str] = frozenset()
+    kind: Literal["set", "map"] = "set"
+    interval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of one family with all that is in it, by name."""
+
+    family: Literal["inet", "arp"]
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    sets: Mapping[str, SetSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Our tables."""
+
+    tables: tuple[Table, ...] = ()
+
+    def objects(self) -> int:
+        """How many chains, sets and maps there are."""
+        return sum(len(table.chains) + len(table.sets) for table in self.tables)
+
+
+def script_full(ruleset: Ruleset) -> str:
+    """Replace each of our tables as a whole, whatever is in the kernel now."""
+    return "".join(_table_script(table) for table in ruleset.tables)
+
+
+def script_diff(old: Ruleset, new: Ruleset) -> str:
+    """Only what differs, from `old` as it is in the kernel to `new`; "" if nothing does.
+
+    Order: what will be referred to is made first, what is no longer referred to goes last.
+    """
+    before = {table.family: table for table in old.tables}
+    parts = []
+    for table in new.tables:
+        known = before.get(table.family)
+        if known is None or _reshaped(known, table):
+            parts.append(_table_script(table))
+        else:
+            parts.append(_diff_table(known, table))
+    return "".join(parts)
+
+
+def changes(old: Ruleset, new: Ruleset) -> int:
+    """How many chains, sets and maps were added, removed or changed."""
+    before = {table.family: table for table in old.tables}
+    return sum(
+        _different(before.get(table.family, Table(table.family)).chains, table.chains)
+        + _different(before.get(table.family, Table(table.family)).sets, table.sets)
+        for table in new.tables
+    )
+
+
+def _different(old: Mapping[str, object], new: Mapping[str, object]) -> int:
+    return sum(old.get(name) != new.get(name) for name in old.keys() | new.keys())
+
+
+def _table_script(table: Table) -> str:
+    # "add" first, so that the deletion finds a table in any case.
+    where = f"{table.family} {TABLE}"
+    lines = [f"add table {where}", f"delete table {where}", f"table {where} {{"]
+    for name, spec in sorted(table.sets.items()):
+        lines.append(f"  {spec.kind} {name} {{")
+        lines += [f"    {line}" for line in _set_header(spec)]
+        if spec.elements:
+            lines.append(f"    elements = {{ {_joined(spec.elements)} }}")
+        lines.append("  }")
+    for name, chain in sorted(table.chains.items()):
+        lines.append(f"  chain {name} {{")
+        lines += [f"    {line}" for line in (*_chain_header(chain), *chain.rules)]
+        lines.append("  }")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _reshaped(old: Table, new: Table) -> bool:
+    """Whether a name now stands for another sort of object, which no delta can express."""
+    sets = old.sets.keys() & new.sets.keys()
+    chains = old.chains.keys() & new.chains.keys()
+    return any(_set_header(old.sets[each]) != _set_header(new.sets[each]) for each in sets) or any(
+        _chain_header(old.chains[each]) != _chain_header(new.chains[each]) for each in chains
+    )
+
+
+def _diff_table(old: Table, new: Table) -> str:
+    where = f"{new.family} {TABLE}"
+    new_sets, gone_sets = _arrivals(old.sets, new.sets)
+    new_chains, gone_chains = _arrivals(old.chains, new.chains)
+    changed = [
+        each
+        for each in sorted(old.chains.keys() & new.chains.keys())
+        if old.chains[each].rules != new.chains[each].rules
+    ]
+    lines = []
+    for each in new_chains:
+        header = " ".join(_chain_header(new.chains[each]))
+        lines.append(f"add chain {where} {each}" + (f" {{ {header} }}" if header else ""))
+    for each in new_sets:
+        spec = new.sets[each]
+        lines.append(f"add {spec.kind} {where} {each} {{ {' '.join(_set_header(spec))} }}")
+    for each in sorted(new.sets):
+        known = old.sets.get(each, SetSpec(new.sets[each].type))
+        lines += _set_delta(f"{where} {each}", known, new.sets[each])
+    lines += [f"flush chain {where} {each}" for each in (*changed, *gone_chains)]
+    for each in (*new_chains, *changed):
+        lines += [f"add rule {where} {each} {rule}" for rule in new.chains[each].rules]
+    # A gone map's verdicts hold on to chains, so sets go before chains.
+    lines += [f"delete {old.sets[each].kind} {where} {each}" for each in gone_sets]
+    lines += [f"delete chain {where} {each}" for each in gone_chains]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _arrivals(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[list[str], list[str]]:
+    """Names that come, names that go."""
+    return sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+
+
+def _set_delta(where: str, old: SetSpec, new: SetSpec) -> list[str]:
+    if old.elements == new.elements:
+        return []
+    gone, added = old.elements - new.elements, new.elements - old.elements
+    if new.interval and gone:
+        # nft 1.0.6 takes seconds to delete from large interval sets; to refill one is quick.
+        return [f"flush set {where}", *_elements("add", where, new.elements)]
+    return [*_elements("delete", where, gone), *_elements("add", where, added)]
+
+
+def _elements(verb: str, where: str, elements: Iterable[str]) -> list[str]:
+    listed = sorted(elements)
+    return [
+        f"{verb} element {where} {{ {', '.join(listed[at : at + _PER_LINE])} }}"
+        for at in range(0, len(listed), _PER_LINE)
+    ]
+
+
+def _joined(elements: Iterable[str]) -> str:
+    return ", ".join(sorted(elements))
+
+
+def _set_header(spec: SetSpec) -> list[str]:
+    return [f"type {spec.type};"] + (["flags interval;"] if spec.interval else [])
+
+
+def _chain_header(chain: Chain) -> list[str]:
+    header = [f"{chain.hook};"] if chain.hook else []
+    return header + ([f'comment "{chain.comment}";'] if chain.comment else [])
