@@ -1,0 +1,43 @@
+"""What calc makes of a world gives every flow the verdict that the oracle reads in it."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tracer import Tracer
+from worlds import NODE_ADDRESSES, flows, worlds
+
+from tortie.calc import World, desired_for
+from tortie.explain.oracle import Reading, judge_in
+
+HOSTS = {name: tuple(by.values()) for name, by in NODE_ADDRESSES.items()}
+PROTECTED = ("198.51.100.7", "2001:db8:51::7")
+
+
+@st.composite
+def cases(draw):
+    world = draw(worlds())
+    return world, draw(st.lists(flows(world), min_size=20, max_size=20))
+
+
+@given(
+    case=cases(),
+    default=st.sampled_from(("tenant", "open", "isolated")),
+    protected=st.sampled_from(((), (), PROTECTED)),
+)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_a_host_does_what_the_resources_say(case, default, protected):
+    resources, probes = case
+    world = World.of(resources)
+    filters = {
+        name: desired_for(world, name, cluster_default=default, protected=protected).filter
+        for name in HOSTS
+    }
+    tracer, reading = Tracer(filters, HOSTS), Reading(resources, default, protected)
+    for probe in probes:
+        judged = judge_in(reading, probe)
+        assert tracer.trace(probe) == judged.allowed, (probe, judged)
