@@ -188,3 +188,15 @@ def _cover(family: Family, first: int, last: int) -> Iterable[str]:
         size = min(aligned, 1 << (last - first + 1).bit_length() - 1)
         yield _net(family, first, BITS[family] - size.bit_length() + 1).text
         first += size
+
+
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,8})m)?(?:(\d{1,9})s)?", re.ASCII)
+
+
+def seconds(text: str) -> int:
+    """Whole seconds of a duration such as 90s, 2m or 1h30m. Raises NetError."""
+    found = _DURATION.fullmatch(text)
+    if not text or not found:
+        raise NetError(f"{quote(text)} is no duration", "write it in whole seconds, such as 120s")
+    hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + rest

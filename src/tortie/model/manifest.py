@@ -1,0 +1,195 @@
+"""Files of resources: every object of a file, or everything that is wrong with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from tortie.errors import InvalidInput, Problem
+from tortie.model import kinds
+from tortie.model import resources as r
+from tortie.model.decode import child, decode
+from tortie.model.reader import Document, read, to_yaml
+from tortie.model.validate import normalise, validate
+from tortie.model.words import did_you_mean, quote
+
+__all__ = ["Document", "Loaded", "documents", "load", "load_documents", "plain", "to_yaml"]
+
+# Kinds that Calico or Kubernetes has and this version has not: naming a near one would mislead.
+NOT_YET = frozenset(
+    (
+        "BGPFilter", "BlockAffinity", "CalicoNodeStatus", "ClusterInformation",
+        "FelixConfiguration", "IPAMConfiguration", "IPReservation", "KubeControllersConfiguration",
+        "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy", "StagedNetworkPolicy",
+        "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
+        "Pod", "Service", "Deployment", "ConfigMap", "Secret", "ServiceAccount",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid resource in its one spelling, and where it was read (`line` from 1)."""
+
+    resource: r.Resource
+    file: str
+    line: int
+
+
+def load(text: str | bytes, file: str, extra: Collection[str] = ()) -> list[Loaded]:
+    """Every resource of a file of YAML documents or JSON, lists of kind List taken apart.
+
+    `extra` names kinds that only Tortie writes and that this caller may read too. Nothing in the
+    file (or only comments): an empty list. Raises InvalidInput with every problem of the file.
+    """
+    found, problems = read(text, file)
+    loaded, more = _load(found, extra)
+    if problems or more:
+        raise InvalidInput(sorted((*problems, *more), key=lambda problem: problem.line))
+    return loaded
+
+
+def documents(text: str | bytes, file: str) -> list[Document]:
+    """The documents as plain data, for who takes some out before `load_documents`.
+
+    Raises InvalidInput if the text is not YAML or JSON, or says a key twice.
+    """
+    found, problems = read(text, file)
+    if problems:
+        raise InvalidInput(problems)
+    return found
+
+
+def load_documents(found: Iterable[Document], extra: Collection[str] = ()) -> list[Loaded]:
+    """As `load`, from documents. Raises InvalidInput with every problem of all of them."""
+    loaded, problems = _load(found, extra)
+    if problems:
+        raise InvalidInput(problems)
+    return loaded
+
+
+def plain(resource: r.Resource) -> dict[str, object]:
+    """The resource as people write it: apiVersion, kind, metadata, spec; defaults left out."""
+    data: dict[str, object] = msgspec.to_builtins(resource)
+    spec = data.get("spec")
+    if isinstance(spec, dict) and isinstance(order := spec.get("order"), float):
+        spec["order"] = int(order) if order.is_integer() else order
+    return {"apiVersion": data.pop("apiVersion"), **data}
+
+
+# --- one document -----------------------------------------------------------------------------
+
+
+def _load(found: Iterable[Document], extra: Collection[str]) -> tuple[list[Loaded], list[Problem]]:
+    loaded: list[Loaded] = []
+    problems: list[Problem] = []
+    seen: dict[str, Loaded] = {}
+    for document in _items(found, problems):
+        resource, wrong = _resource(document.data, extra)
+        problems.extend(document.problem(problem) for problem in wrong)
+        if resource is None:
+            continue
+        one = Loaded(resource, document.file, document.line)
+        before = seen.setdefault(kinds.key(resource), one)
+        if before is not one:
+            where = f"{before.file}:{before.line}"
+            twice = Problem(
+                f"{type(resource).__name__} {quote(resource.metadata.name)} is there twice,"
+                f" first at {where}",
+                "keep one of them",
+                "metadata.name",
+            )
+            problems.append(document.problem(twice))
+        loaded.append(one)
+    return loaded, problems
+
+
+def _items(found: Iterable[Document], problems: list[Problem]) -> Iterable[Document]:
+    """The documents, each list replaced by its items."""
+    for document in found:
+        data = document.data
+        version = _list_version(data)
+        if not isinstance(data, dict) or version is None:
+            yield document
+            continue
+        items = data.get("items")
+        wrong = _list_problems(data, version)
+        problems.extend(document.problem(problem) for problem in wrong)
+        if not isinstance(items, list):
+            continue
+        lines = document.lines.parts["items"]
+        for index, item in enumerate(items):
+            place = lines.parts[index]
+            path = child(child(document.path, "items"), index)
+            yield replace(document, data=item, line=place.line, lines=place, path=path)
+
+
+def _list_version(data: object) -> str | None:
+    """The apiVersion that a list of objects has (List, or such as TierList); None: it is none."""
+    name = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(name, str) or not name.endswith("List"):
+        return None
+    kind = kinds.BY_NAME.get(name.removesuffix("List"))
+    return kind.api_version if kind else "v1" if name == "List" else None
+
+
+def _list_problems(data: dict[str, object], version: str) -> Iterable[Problem]:
+    if data.get("apiVersion") != version:
+        yield Problem(f"this list has apiVersion {version}", f"write {version}", "apiVersion")
+    if not isinstance(data.get("items"), list):
+        yield Problem("a List has items", "write items as a list of objects", "items")
+    for key in data.keys() - {"apiVersion", "kind", "metadata", "items"}:
+        yield Problem(f"there is no field {quote(key)} here", "leave it out", child("", key))
+
+
+def _resource(data: object, extra: Collection[str]) -> tuple[r.Resource | None, Sequence[Problem]]:
+    if not isinstance(data, dict):
+        return None, [Problem("this is no object", "begin with apiVersion and kind")]
+    kind, problems = _kind(data, extra)
+    if kind is None:
+        return None, problems
+    found, wrong = decode(data, kind.type)
+    if found is None:
+        return None, _about_version(wrong, kind, data)
+    wrong = validate(found)
+    return (None, wrong) if wrong else (normalise(found), ())
+
+
+def _kind(
+    data: dict[str, object], extra: Collection[str]
+) -> tuple[kinds.Kind | None, list[Problem]]:
+    """The row of the object's kind, or why it has none."""
+    if "kind" not in data:
+        return None, [Problem("this field is missing", "say what it is: kind: ...", "kind")]
+    name = data["kind"]
+    known = {kind.name: kind for kind in kinds.KINDS if not kind.internal or kind.name in extra}
+    if not isinstance(name, str):
+        return None, [Problem("the kind is no string", "write a name", "kind")]
+    if name in known:
+        return known[name], []
+    if name in kinds.BY_NAME:
+        return None, [Problem(f"{name} is written by Tortie itself", "leave it out", "kind")]
+    if name in NOT_YET:
+        return None, [Problem(f"{name} is not available yet", "leave it out", "kind")]
+    return None, [Problem(f"{quote(name)} is no known kind", did_you_mean(name, known), "kind")]
+
+
+def _about_version(
+    problems: list[Problem], kind: kinds.Kind, data: dict[str, object]
+) -> list[Problem]:
+    """Says plainly that another project's object of the same name is meant."""
+    given = data.get("apiVersion")
+    if not isinstance(given, str) or given == kind.api_version:
+        return problems
+    group = given.rpartition("/")[0]
+    if kind.name != "NetworkPolicy" or group != "networking.k8s.io":
+        return problems
+    return [
+        Problem(
+            "Kubernetes' own NetworkPolicy is not available yet",
+            f"write it as {kind.api_version}",
+            "apiVersion",
+        )
+    ]

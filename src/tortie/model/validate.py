@@ -1,0 +1,85 @@
+"""What each kind must satisfy beyond its types, and the one form in which resources are kept.
+
+`validate` finds faults, with field paths; `normalise` turns what is valid into its one spelling.
+Both look at one resource alone: what needs others (a tier that is not there, pools that overlap) is
+for those who have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tortie.errors import Problem
+from tortie.model import checks, kinds
+from tortie.model import resources as r
+from tortie.model import validate_network as network
+from tortie.model import validate_rules as rules
+from tortie.model.decode import child
+from tortie.model.normalise import normalise
+from tortie.model.validate_endpoints import endpoint_name, host_endpoint, workload_endpoint
+from tortie.model.words import did_you_mean, quote
+
+__all__ = ["endpoint_name", "normalise", "validate"]
+
+OURS = "tortie.dev/"
+# Annotations that mean something to Tortie, by kind: what each may say.
+ANNOTATIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Namespace": {"tortie.dev/default": ("tenant", "open", "isolated")},
+    "BGPPeer": {"tortie.dev/upstream": ("true", "false")},
+}
+
+
+def validate(resource: r.Resource) -> list[Problem]:
+    """Everything wrong with the resource, by field path; without file and line."""
+    return [*_metadata(resource), *_spec(resource)]
+
+
+def _spec(resource: r.Resource) -> Iterator[Problem]:
+    match resource:
+        case r.WorkloadEndpoint():
+            return workload_endpoint(resource)
+        case r.HostEndpoint():
+            return host_endpoint(resource)
+        case r.NetworkPolicy():
+            return rules.network_policy(resource)
+        case r.GlobalNetworkPolicy():
+            return rules.global_network_policy(resource)
+        case r.Profile():
+            return rules.profile(resource)
+        case r.Tier():
+            return rules.tier(resource)
+        case r.NetworkSet() | r.GlobalNetworkSet():
+            return network.network_set(resource)
+        case r.IPPool():
+            return network.ip_pool(resource)
+        case r.Node():
+            return network.node(resource)
+        case r.BGPConfiguration():
+            return network.bgp_configuration(resource)
+        case r.BGPPeer():
+            return network.bgp_peer(resource)
+        case _:
+            return iter(())
+
+
+def _metadata(resource: r.Resource) -> Iterator[Problem]:
+    kind, metadata = kinds.kind_of(resource), resource.metadata
+    if kind.name in ("Tier", "Namespace"):
+        yield from checks.short_name("metadata.name", metadata.name)
+    else:
+        yield from checks.name("metadata.name", metadata.name)
+    if kind.namespaced and metadata.namespace is not None:
+        yield from checks.short_name("metadata.namespace", metadata.namespace)
+    elif metadata.namespace is not None:
+        yield Problem(f"a {kind.name} is in no namespace", "leave it out", "metadata.namespace")
+    yield from checks.label_map("metadata.labels", metadata.labels)
+    yield from checks.annotation_map("metadata.annotations", metadata.annotations)
+    known = ANNOTATIONS.get(kind.name, {})
+    for key, value in metadata.annotations.items():
+        place = child("metadata.annotations", key)
+        if key in known:
+            yield from checks.choice(place, value, known[key])
+        elif known and key.startswith(OURS):
+            yield Problem(
+                f"there is no annotation {quote(key)} here", did_you_mean(key, known), place
+            )

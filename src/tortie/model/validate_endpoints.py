@@ -1,0 +1,173 @@
+"""What endpoints must satisfy beyond their types, and how a workload endpoint is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tortie.errors import Problem
+from tortie.model import checks, net
+from tortie.model import resources as r
+from tortie.model.checks import Problems
+from tortie.model.decode import child
+from tortie.model.words import quote
+
+# The field (and its name on the wire) that says which workload it is, by orchestrator.
+IDENTITY = {
+    "k8s": ("pod", "pod"),
+    "cni": ("container_id", "containerID"),
+    "libnetwork": (None, "libnetwork"),
+}
+OTHERWISE = ("workload", "workload")
+
+NAMESPACE_LABEL = "projectcalico.org/namespace"
+# Addresses that no workload may have: they mean something else to every host.
+_TAKEN = (
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "the host itself"),
+    ("169.254.1.1/32", "the workloads' gateway"),
+    ("224.0.0.0/4", "multicast"),
+    ("240.0.0.0/4", "no interface"),
+    ("::/128", "no address"),
+    ("::1/128", "the host itself"),
+    ("fe80::/10", "one link only"),
+    ("ff00::/8", "multicast"),
+)
+
+
+def endpoint_name(spec: r.WorkloadEndpointSpec) -> str:
+    """The name that an endpoint must have: NODE-ORCHESTRATOR-WORKLOAD-ENDPOINT.
+
+    "-" inside a part is written "--". WORKLOAD is the pod (k8s), the container's id (cni) or the
+    word libnetwork, by orchestrator.
+    """
+    attribute, word = IDENTITY.get(spec.orchestrator, OTHERWISE)
+    workload = str(getattr(spec, attribute)) if attribute else word
+    parts = (spec.node, spec.orchestrator, workload, spec.endpoint)
+    return "-".join(part.replace("-", "--") for part in parts)
+
+
+def workload_endpoint(resource: r.WorkloadEndpoint) -> Problems:
+    """An endpoint of a workload."""
+    spec = resource.spec
+    yield from _endpoint_name(resource)
+    yield from checks.interface("spec.interfaceName", spec.interface_name)
+    yield from _addresses("spec.ipNetworks", spec.ip_networks)
+    if spec.mac is not None:
+        yield from checks.parsed("spec.mac", spec.mac, net.parse_mac)
+    if spec.ipv4_gateway:
+        yield from checks.address("spec.ipv4Gateway", spec.ipv4_gateway, 4)
+    if spec.ipv6_gateway:
+        yield from checks.address("spec.ipv6Gateway", spec.ipv6_gateway, 6)
+    if spec.service_account_name:
+        yield from checks.name("spec.serviceAccountName", spec.service_account_name)
+        if len(spec.service_account_name) > 63:
+            yield Problem("too long to be a label", "use 63 at most", "spec.serviceAccountName")
+    yield from checks.nets("spec.allowSpoofedSourcePrefixes", spec.allow_spoofed_source_prefixes)
+    yield from _profiles_and_ports(spec.profiles, spec.ports)
+    yield from checks.refused("spec.ipNATs", spec.ip_nats, "floating addresses (ipNATs)")
+    yield from checks.refused(
+        "spec.qosControls", spec.qos_controls not in (None, r.QosControls()), "qosControls"
+    )
+    own = resource.metadata.labels.get(NAMESPACE_LABEL)
+    namespace = resource.metadata.namespace or "default"
+    if own is not None and own != namespace:
+        yield Problem(
+            f"the label says namespace {quote(own)} and the endpoint is in {quote(namespace)}",
+            "leave the label out",
+            child("metadata.labels", NAMESPACE_LABEL),
+        )
+
+
+def host_endpoint(resource: r.HostEndpoint) -> Problems:
+    """An interface of a host."""
+    spec = resource.spec
+    yield from checks.name("spec.node", spec.node)
+    if spec.interface_name not in ("", "*"):
+        yield from checks.interface("spec.interfaceName", spec.interface_name)
+    if not spec.interface_name and not spec.expected_ips:
+        yield Problem(
+            "which interface it is, is not said",
+            'give interfaceName (or "*"), or expectedIPs',
+            "spec.interfaceName",
+        )
+    for index, text in enumerate(spec.expected_ips):
+        yield from checks.address(child("spec.expectedIPs", index), text)
+    yield from _profiles_and_ports(spec.profiles, spec.ports)
+    yield from no_namespace_label(resource.metadata)
+
+
+def no_namespace_label(metadata: r.Metadata) -> Problems:
+    """The namespace of a thing is where it is, never what a label of its own says."""
+    if NAMESPACE_LABEL in metadata.labels:
+        yield Problem(
+            "this label is given by Tortie",
+            "leave it out",
+            child("metadata.labels", NAMESPACE_LABEL),
+        )
+
+
+def _endpoint_name(resource: r.WorkloadEndpoint) -> Problems:
+    spec = resource.spec
+    attribute, field = IDENTITY.get(spec.orchestrator, OTHERWISE)
+    parts = [("node", spec.node), ("orchestrator", spec.orchestrator), ("endpoint", spec.endpoint)]
+    if attribute:
+        parts.append((field, str(getattr(spec, attribute))))
+    problems: list[Problem] = []
+    for wire, text in parts:
+        place = f"spec.{wire}"
+        if text:
+            problems.extend(checks.name(place, text))
+        else:
+            cure = f"an endpoint of orchestrator {quote(spec.orchestrator)} is named by it"
+            problems.append(Problem("this field is missing", cure, place))
+    yield from problems
+    right = endpoint_name(spec)
+    if not problems and resource.metadata.name != right:
+        yield Problem(
+            f"{quote(resource.metadata.name)} is not this endpoint's name",
+            f"call it {right}",
+            "metadata.name",
+        )
+
+
+def _addresses(path: str, texts: list[str]) -> Problems:
+    seen: set[str] = set()
+    for index, text in enumerate(texts):
+        place = child(path, index)
+        found = checks.attempt(text, net.parse_interface)
+        if found is None:
+            yield from checks.parsed(place, text, net.parse_interface)
+            continue
+        address, length = found
+        if length != net.BITS[address.family]:
+            cure = f"write {address.text}/{net.BITS[address.family]}"
+            yield Problem(f"{quote(text)} is not one address", cure, place)
+        if address.text in seen:
+            yield Problem(f"{address.text} is there twice", "leave one out", place)
+        seen.add(address.text)
+        for prefix, meaning in taken(net.parse_net(address.text), _TAKEN):
+            yield Problem(f"{address.text} is in {prefix}: {meaning}", "give another", place)
+
+
+def taken(wanted: net.Net, table: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """The rows (prefix, meaning) of the table that the prefix overlaps."""
+    return [row for row in table if net.parse_net(row[0]).overlaps(wanted)]
+
+
+def _profiles_and_ports(profiles: list[str], ports: list[r.EndpointPort]) -> Problems:
+    for index, name in enumerate(profiles):
+        yield from checks.name(child("spec.profiles", index), name)
+    yield from checks.unique("spec.profiles", profiles)
+    for index, port in enumerate(ports):
+        place = child("spec.ports", index)
+        yield from checks.port_name(f"{place}.name", port.name)
+        yield from checks.between(f"{place}.port", port.port, 1, 65535)
+        yield from checks.between(f"{place}.hostPort", port.host_port, 0, 65535)
+        if port.host_ip:
+            yield from checks.address(f"{place}.hostIP", port.host_ip)
+        if checks.protocol_name(port.protocol) not in checks.WITH_PORTS:
+            yield Problem(
+                f"{quote(str(port.protocol))} has no ports",
+                "use TCP, UDP or SCTP",
+                f"{place}.protocol",
+            )
