@@ -26,8 +26,9 @@ ANSWERS = {
     "show protocols all": (RECORDED / "protocols.txt").read_text(),
     "show route all": (RECORDED / "routes.txt").read_text(),
     "show route 10.7.0.0/16 all": "8001 Network not found\n",
-    "show route for 10.65.0.130 all": "1007-Table master4:\n"
-    " 10.65.0.128/26       unicast [node_tor1 02:21:33.414] * (100) [AS65002i]\n0000 \n",
+    "show route for 10.65.3.1 all": "1007-Table master4:\n"
+    " 10.65.3.0/26         unicast [node_2_4 02:21:33.414] * (100) [AS65001i]\n"
+    " \tvia 172.16.0.2 on eth0 weight 1\n \tvia 172.16.0.3 on eth1 weight 1\n0000 \n",
     "configure": "0002-Reading configuration from /run/bird.conf\n8002 /run/bird.conf:3:1 wrong\n",
     "say nothing": "",
     "talk nonsense": "hello there, this is not BIRD\n",
@@ -58,7 +59,7 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
             "fd00::2",
             64512,
             "Idle",
-            "2026-11-23T02:26:54+0000",
+            "2026-11-23T02:27:09+0000",
             "the peer closed the session: the AS numbers configured at the two ends do not match",
         ),
         Session(
@@ -84,21 +85,22 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
 
 
 def test_routes_are_read_with_their_next_hops(bird: FakeBird) -> None:
-    both = (NextHop("172.16.0.254", "eth0"), NextHop("172.16.1.254", "eth1"))
-    via_reflector = (NextHop("172.16.0.3", "eth0"),)
-    block = "10.65.0.128/26"
+    left, beyond = (NextHop("172.16.0.2", "eth0"),), (NextHop("172.16.0.77", "eth0"),)
     assert BirdControl(bird.path).routes() == [
-        BgpRoute(block, "unicast", "node_tor1", True, both, "65001 65002", 100),
-        BgpRoute(block, "unicast", "node_rr", False, via_reflector, "", 90, "172.16.0.9"),
-        BgpRoute("10.65.0.0/26", "blackhole", "tor_static_4", True),
-        BgpRoute("172.16.0.0/24", "unicast", "tor_connected", True, (NextHop("", "eth0"),)),
-        BgpRoute("fd65::40/122", "unreachable", "mesh_b_6", True, (), "", 100, "fd00::2"),
+        BgpRoute("10.65.1.0/26", "blackhole", "tor_static_4", True),
+        BgpRoute("10.65.3.0/26", "unicast", "node_2_4", True, left, "65001", 100),
+        BgpRoute("10.65.3.0/26", "unicast", "node_3_4", False, beyond, "", 90, "172.16.0.3"),
+        BgpRoute("10.65.8.1/32", "unicast", "node_2_4", True, left, "65001", 100),
+        BgpRoute("10.65.9.0/26", "unreachable", "node_3_4", True, (), "", 90, "172.16.0.3"),
+        BgpRoute("fd65::100/122", "blackhole", "tor_static_6", True),
     ]
 
 
 def test_one_address_is_looked_up_and_an_unknown_prefix_has_no_routes(bird: FakeBird) -> None:
     control = BirdControl(bird.path)
-    assert [route.prefix for route in control.routes("10.65.0.130")] == ["10.65.0.128/26"]
+    (route,) = control.routes("10.65.3.1")
+    assert route.prefix == "10.65.3.0/26"
+    assert route.next_hops == (NextHop("172.16.0.2", "eth0"), NextHop("172.16.0.3", "eth1"))
     assert control.routes("10.7.0.0/16") == []
 
 

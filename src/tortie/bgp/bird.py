@@ -90,8 +90,9 @@ class BirdDriver:
         """
         try:
             self.control.status()
-        except BgpError:
-            if self._pid() is None:
+        except BgpError as error:
+            # A socket that nobody serves will not come back to life; silence may end.
+            if self._pid() is None or not isinstance(error.__cause__, TimeoutError):
                 return False
             self._silent += 1
             if self._silent < _DEAF:

@@ -54,11 +54,10 @@ def render(bgp: Bgp, node: str, run_dir: Path) -> str:
     """
     parts = [_head(bgp, node, run_dir)]
     parts += [_family(bgp, family) for family in _FAMILIES]
-    names = [peer.name for peer in bgp.peers]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"two BGP peers have the name {name!r}")
-    parts += [_peer(bgp, peer) for peer in sorted(bgp.peers, key=lambda peer: peer.name)]
+    peers = {peer.name: peer for peer in bgp.peers}
+    if len(peers) != len(bgp.peers):
+        raise ValueError("two BGP peers have the same name")
+    parts += [_peer(bgp, peers[name]) for name in sorted(peers)]
     return "\n".join(parts)
 
 
@@ -78,10 +77,13 @@ graceful restart wait {_RECOVERY};
 
 protocol device tor_device {{ scan time 10; }}
 
-# Connected networks, only to find the next hops of what is learnt; told to nobody.
+# Next hops are found in connected networks and nowhere else: in tables of their own, so that no
+# peer can teach a way to another one's address and so draw, or break, all that leads through it.
+ipv4 table tor_hops4;
+ipv6 table tor_hops6;
 protocol direct tor_connected {{
-  ipv4;
-  ipv6;
+  ipv4 {{ table tor_hops4; }};
+  ipv6 {{ table tor_hops6; }};
   interface -"{INTERFACE_PREFIX}*", -"lo", "*";
 }}
 """
@@ -93,23 +95,24 @@ def _family(bgp: Bgp, family: Family) -> str:
     source = _source(bgp, family)
     pools = _prefixes(bgp.pools, family)
     own = _prefixes(bgp.originate, family)
-    covering = [default, *(f"{pool}-" for pool in pools)]
-    covering += [f"{source}/{bits}-"] if source else []
+    speakers = _speakers(bgp, family)
+    covering = [default, *(f"{each}-" for each in (*pools, *speakers))]
+    refused = [*_MARTIANS[family], *([f"{source}/{bits}"] if source else [])]
+    refused += [_own(prefix, bits) for prefix in own]
     prefer = f"  krt_prefsrc = {source};\n" if source else ""
     statics = "".join(f"  route {prefix} blackhole;\n" for prefix in own)
     reflected = _REFLECTED if any(peer.reflector_client for peer in bgp.peers) else ""
     return f"""\
-define tor_martians{family} = {_set(_MARTIANS[family])};
-define tor_own{family} = {_set(_own(prefix, bits) for prefix in own)};
-define tor_pools{family} = {_set(f"{pool}+" for pool in pools)};
-define tor_silent{family} = {_set(f"{each}+" for each in _prefixes(bgp.no_export, family))};
+# From nobody: martians, this host's address, and our own blocks or pieces of them. A single address
+# within a block of ours is taken: it has moved to another host.
+define tor_refused{family} = {_set(refused)};
+
+# Only from an upstream: a default route, and what covers our pools or a BGP speaker.
 define tor_covering{family} = {_set(covering)};
 
-# A single address within a block of ours is taken: it has moved to another host.
-function tor_refused{family}()
-{{
-  return net ~ tor_martians{family} || net ~ tor_own{family};
-}}
+define tor_own{family} = {_set(own)};
+define tor_pools{family} = {_set(f"{pool}+" for pool in pools)};
+define tor_silent{family} = {_set(f"{each}+" for each in _prefixes(bgp.no_export, family))};
 
 function tor_told{family}(bool same_as)
 {{
@@ -159,9 +162,9 @@ def _peer(bgp: Bgp, peer: BgpPeer) -> str:
         raise ValueError(f"{address} cannot be a BGP peer")
     remote, local = _number(peer.remote_as, 1, 2**32 - 1), _number(peer.local_as, 1, 2**32 - 1)
     internal = "true" if remote == local else "false"
-    refuse = f"tor_refused{family}()"
+    refuse = f"net ~ tor_refused{family}"
     if not peer.upstream:
-        refuse += f" || net ~ tor_covering{family} || net ~ [ {address}/{_BITS[family]}- ]"
+        refuse += f" || net ~ tor_covering{family}"
     body = [
         *_listen(bgp, peer, family),
         f"neighbor {address} port {_number(peer.port, 1, 65535)} as {remote};",
@@ -171,6 +174,7 @@ def _peer(bgp: Bgp, peer: BgpPeer) -> str:
         f"import filter {{ if {refuse} then reject; accept; }};",
         f"export filter {{ if tor_told{family}({internal}) then accept; reject; }};",
         f"import limit {_IMPORT_LIMIT} action block;",
+        f"igp table tor_hops{family};",
         *_channel_options(peer),
     ]
     lines = [f"  {line}" for line in body]
@@ -230,6 +234,15 @@ def _channel_options(peer: BgpPeer) -> Iterable[str]:
 def _source(bgp: Bgp, family: Family) -> str | None:
     source = bgp.source_v4 if family == 4 else bgp.source_v6
     return None if source is None else _address(source, family)
+
+
+def _speakers(bgp: Bgp, family: Family) -> list[str]:
+    """This host's own address and its peers', as prefixes."""
+    source = _source(bgp, family)
+    addresses = [*([source] if source else []), *(_plain(peer.address) for peer in bgp.peers)]
+    return _prefixes(
+        [f"{each}/{ipaddress.ip_address(each).max_prefixlen}" for each in addresses], family
+    )
 
 
 def _own(prefix: str, bits: int) -> str:
