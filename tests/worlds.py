@@ -181,46 +181,48 @@ FLOW_PORTS = (53, 80, 443, 8080, 5432)
 SOURCE_PORTS = (53, 1024, 40000)
 ICMP = {4: ((8, 0), (8, 1), (13, 0)), 6: ((128, 0), (128, 1), (139, 0))}
 
-ACTIONS = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
+ACTIONS = ("Allow", "Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 rarely = st.sampled_from((False, False, False, True))
 often = st.sampled_from((False, True, True))
 
 
-def choose(draw, values, most=2):
-    """Some of these values, without repetition; at least one."""
-    return draw(st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True))
+HOW_MUCH = (0, 0, 0, 1, 1, 1, 2, 3)
+
+
+def some(values, most=2):
+    """A strategy: some of these values, at least one, none twice."""
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most).map(
+        lambda chosen: list(dict.fromkeys(chosen))
+    )
 
 
 @st.composite
 def entity_rules(draw, family, ports, names):
     """One end of a rule. `ports`: numbers are fit here; `names`: names are."""
-    fields = {}
-    if draw(often):
-        fields["selector"] = draw(st.sampled_from(SELECTORS))
-    if draw(rarely):
-        fields["not_selector"] = draw(st.sampled_from(SELECTORS[2:]))
-    if draw(rarely):
-        fields["namespace_selector"] = draw(st.sampled_from(NAMESPACE_SELECTORS))
-    if draw(rarely):
-        fields["nets"] = choose(draw, NETS[family])
-    if draw(rarely):
-        fields["not_nets"] = choose(draw, NETS[family][1:])
     fitting = (NUMBERED if ports else ()) + (NAMED if names else ())
-    if fitting and draw(rarely):
-        fields["ports"] = choose(draw, fitting, 3)
-    if fitting and draw(rarely):
-        fields["not_ports"] = choose(draw, fitting)
-    return r.EntityRule(**fields)
+    parts = {
+        "selector": st.sampled_from(SELECTORS),
+        "namespace_selector": st.sampled_from(NAMESPACE_SELECTORS),
+        "not_selector": st.sampled_from(SELECTORS[2:]),
+        "nets": some(NETS[family]),
+        "not_nets": some(NETS[family][1:]),
+    }
+    if fitting:
+        parts |= {"ports": some(fitting, 3), "not_ports": some(fitting)}
+    asked = draw(st.sampled_from(HOW_MUCH))
+    # What is written most often in life comes twice here.
+    chosen = draw(some(("selector", "selector", "ports", *parts), asked)) if asked else ()
+    return r.EntityRule(**{part: draw(parts[part]) for part in chosen if part in parts})
 
 
 @st.composite
 def rules(draw):
     """A rule of the whole vocabulary, valid: families, protocols and ports fit each other."""
-    version = draw(st.sampled_from((None, None, None, 4, 6)))
+    version = draw(st.sampled_from((None, None, None, None, 4, 6)))
     family = version or draw(st.sampled_from((4, 6)))
     icmp_name = "ICMP" if family == 4 else "ICMPv6"
     protocol = draw(
-        st.sampled_from((None, None, "TCP", "TCP", "UDP", "SCTP", 6, 17, 255, icmp_name))
+        st.sampled_from((None, None, None, "TCP", "TCP", "UDP", "SCTP", 6, 17, icmp_name))
     )
     fields = {"action": draw(st.sampled_from(ACTIONS)), "ip_version": version}
     if protocol == icmp_name and draw(often):
@@ -249,7 +251,9 @@ def policies(draw, index, tiers):
     fields = {}
     for direction in ("Ingress", "Egress"):
         if not types or direction in types:
-            fields[direction.lower()] = draw(st.lists(rules(), max_size=3))
+            fields[direction.lower()] = draw(
+                st.lists(rules(), min_size=draw(st.integers(0, 3)), max_size=3)
+            )
     if not space and draw(rarely):
         fields["namespace_selector"] = draw(
             st.sampled_from([one for one in NAMESPACE_SELECTORS if one != "global()"])
@@ -266,6 +270,16 @@ def policies(draw, index, tiers):
     )
 
 
+PROFILES = (
+    *([],) * 4,
+    ["projectcalico-default-allow"],
+    ["kiosk"],
+    ["kiosk", "second"],
+    ["second", "kiosk"],
+    ["missing", "second"],
+)
+
+
 @st.composite
 def workloads(draw, slot, profiles):
     """A workload in a slot, of one family or both."""
@@ -275,7 +289,7 @@ def workloads(draw, slot, profiles):
         for key, values in (("role", ("web", "db", "api")), ("env", ("prod", "dev")))
         if draw(often)
     }
-    listed = draw(st.sampled_from([[], [], [], *([one] for one in profiles), list(profiles)]))
+    listed = draw(st.sampled_from(PROFILES if profiles else PROFILES[:5]))
     space = draw(st.sampled_from(NAMESPACES))
     return workload(
         f"{space}/w{slot.index}",
@@ -298,11 +312,13 @@ def worlds(draw):
         labels = {"tenant": draw(st.sampled_from(("shop", "bank")))} if draw(often) else {}
         default = draw(st.sampled_from((None, None, "tenant", "open", "isolated")))
         made.append(namespace(name, default, **labels))
-    tiers = ["default"]
+    tiers = ["default", "default"]
     for name in draw(st.sampled_from(((), ("first",), ("first", "last")))):
         order = draw(st.sampled_from((None, 50, 2e6)))
         made.append(tier(name, order, draw(st.sampled_from((None, "Deny", "Pass")))))
         tiers.append(name)
+    if draw(rarely):
+        tiers += ["kube-admin", "ghost"]  # built in; and one that does not exist
     if draw(rarely):
         made.append(netset("corp", "198.51.100.0/24", "10.65.0.6/32", labels={"zone": "corp"}))
     if draw(rarely):
@@ -312,19 +328,19 @@ def worlds(draw):
         made.append(host("alpha-eth0", "192.168.50.1", "fd50::1", labels={"role": "web"}))
     profiles = ["kiosk", "second"] if draw(often) else []
     for name in profiles:
-        extra = {"kiosk": "yes", "env": "dev"} if name == "kiosk" else {}
+        extra = {"kiosk": "yes", "env": "dev"} if name == "kiosk" else {"env": "prod"}
         made.append(
             profile(
                 name,
-                draw(st.lists(rules(), max_size=2)),
-                draw(st.lists(rules(), max_size=2)),
+                draw(st.lists(rules(), min_size=draw(st.integers(0, 2)), max_size=2)),
+                draw(st.lists(rules(), min_size=draw(st.integers(0, 2)), max_size=2)),
                 **extra,
             )
         )
     slots = draw(st.lists(st.sampled_from(SLOTS), min_size=4, max_size=8, unique=True))
     made += [draw(workloads(slot, profiles)) for slot in slots]
     seen: dict[tuple[str | None, str], r.Resource] = {}
-    for index in range(draw(st.integers(0, 6))):
+    for index in range(draw(st.sampled_from((0, 1, 2, 4, 6, 8)))):
         one = draw(policies(index, tiers))
         seen[(one.metadata.namespace, one.metadata.name)] = one
     return (*made, *seen.values())
@@ -344,7 +360,8 @@ def flows(draw, world: Sequence[r.Resource]):
     nodes = [by[family] for by in NODE_ADDRESSES.values()]
     others = [*nodes, OUTSIDE[family]]
     source = draw(st.sampled_from(inside * 3 + others))
-    destination = draw(st.sampled_from(inside * 3 + [*others, GATEWAY[family]]))
+    targets = [one for one in inside if one != source] * 4
+    destination = draw(st.sampled_from([*targets, *inside, *others, GATEWAY[family]]))
     icmp = 1 if family == 4 else 58
     protocol = draw(st.sampled_from((6, 6, 17, icmp, 132)))
     if protocol == icmp:

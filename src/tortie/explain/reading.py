@@ -168,7 +168,7 @@ class Reading:
 
     def _in_namespaces(self, text: str, entity: Entity) -> bool:
         """Does a namespaceSelector mean an entity? Only `global()` means what has no namespace."""
-        if text.strip().replace(" ", "") == "global()":
+        if selector(text).has_global:
             return entity.namespace is None
         if entity.namespace is None:
             return False
