@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tortie import desired
 from tortie.errors import InvalidInput, Problem
@@ -32,7 +32,7 @@ class Request(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     ports: list[r.EndpointPort] = []
     addresses: list[str] = []
     """these, instead of one of each family"""
-    families: list[Literal[4, 6]] = [4]
+    families: list[Literal[4, 6]] = field(default_factory=lambda: [4])
     pools: list[str] = []
     """names or CIDRs; empty: those that select the node and the namespace"""
     profiles: list[str] = []
