@@ -210,6 +210,8 @@ class Desired(Struct, frozen=True):
     routes: tuple[Route, ...] = ()
     links: tuple[Link, ...] = ()
     bgp: Bgp | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+    """endpoints (ids) of this host that are not served, and why"""
 
 
 class Report(Struct, frozen=True):

@@ -1,0 +1,57 @@
+"""What should hold on one host: a pure function of the world."""
+
+from __future__ import annotations
+
+from tortie import desired as d
+from tortie.calc import policy, routing
+from tortie.calc.policy import Options
+from tortie.calc.world import World
+from tortie.model import resources as r
+
+__all__ = ["Options", "World", "desired_for"]
+
+
+def desired_for(
+    world: World,
+    node: str,
+    revision: int = 0,
+    cluster_default: str = "tenant",
+    protected: tuple[str, ...] = (),
+) -> d.Desired:
+    """All that should hold on host `node` of this world.
+
+    `protected` are addresses (such as the store's) that no namespace default reaches.
+    """
+    local, refused = _local(world, node)
+    firewall = policy.firewall(world, local, Options(cluster_default, protected))
+    return d.Desired(
+        node=node,
+        revision=revision,
+        filter=firewall,
+        routes=routing.routes(world, node, firewall.endpoints),
+        links=routing.links(firewall.endpoints),
+        bgp=routing.bgp(world, node, firewall.endpoints),
+        refused=refused,
+    )
+
+
+def _local(world: World, node: str) -> tuple[list[r.WorkloadEndpoint], tuple[tuple[str, str], ...]]:
+    """The endpoints that this host can serve, and why it cannot serve the others.
+
+    Two that claim one interface or address: the first by name has it, the other is refused.
+    """
+    taken: dict[str, str] = {}
+    served, refused = [], []
+    for endpoint in world.endpoints_on(node):
+        name = policy.endpoint_id(endpoint)
+        spec = endpoint.spec
+        claims = [spec.interface_name, *spec.ip_networks]
+        clash = next((claim for claim in claims if claim in taken), None)
+        if not spec.interface_name.startswith(d.INTERFACE_PREFIX):
+            refused.append((name, f"interface names begin with {d.INTERFACE_PREFIX!r} here"))
+        elif clash is not None:
+            refused.append((name, f"{clash} belongs to {taken[clash]}"))
+        else:
+            taken |= dict.fromkeys(claims, name)
+            served.append(endpoint)
+    return served, tuple(refused)
