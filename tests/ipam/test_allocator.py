@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from tortie.errors import IpamError
+from tortie.errors import Conflict, IpamError
 from tortie.ipam import block as blk
+from tortie.ipam import pools as pl
 from tortie.ipam.allocator import MAX_COUNT, Allocator
 from tortie.ipam.draft import HANDLES, block_key
 from tortie.model import kinds, net
 from tortie.model import resources as r
 from tortie.store import open_store
-from tortie.store.base import Delete, Put, Store
+from tortie.store.base import Delete, Op, Put, Store
 from tortie.store.memory import MemoryStore
 
 V3: Final = "projectcalico.org/v3"
@@ -366,10 +367,71 @@ def test_processes_on_one_sqlite_store_never_share_an_address(tmp_path: Path) ->
     put(store, pool("main", "10.9.0.0/23", block_size=28))
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(4, mp_context=context) as processes:
-        waiting = [processes.submit(churn_in, url, f"p{who}", 12) for who in range(4)]
+        waiting = [processes.submit(churn_in, url, f"p{who}", 40) for who in range(4)]
         held = {h: a for each in waiting for h, a in each.result(timeout=60).items()}
     assert_books_agree(store, held)
     store.close()
+
+
+class Late:
+    """A store where somebody else is faster: `first` happens just before the next commit."""
+
+    def __init__(self, store: Store, first: Callable[[], object]) -> None:
+        self._store = store
+        self._first: Callable[[], object] | None = first
+
+    def commit(self, ops: Sequence[Op]) -> int:
+        if self._first is not None:
+            first, self._first = self._first, None
+            first()
+        return self._store.commit(ops)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("moment", ["block", "handle", "claim", "pool"])
+def test_who_comes_second_starts_again_and_gives_nothing_twice(moment: str) -> None:
+    store = world(pool("main", "10.9.0.0/24", block_size=30))
+    other = Allocator(store)
+    held: dict[str, list[str]] = {}
+    if moment == "block":
+        held["before"] = other.assign("a1", "before")
+
+    def first() -> None:
+        match moment:
+            case "block":
+                held["other"] = other.assign("a1", "other")
+            case "handle":
+                held["own"] = other.assign("b1", "own")
+            case "claim":  # the block that a1 is about to claim
+                wanted = next(pl.candidates(main, "a1", []))
+                address = wanted.partition("/")[0]
+                held["other"] = [other.assign_address(address, "b1", "other")]
+            case _:
+                put(store, pool("main", "10.9.0.0/24", block_size=30, disabled=True))
+                put(store, pool("next", "10.8.0.0/24"))
+
+    main = pl.Pool("", 1, "main", r.IPPoolSpec(cidr="10.9.0.0/24", block_size=30))
+    late: Any = Late(store, first)
+    mine = Allocator(late, pause=lambda _: None).assign("a1", "own")
+    assert inside(mine, "10.8.0.0/24" if moment == "pool" else "10.9.0.0/24")
+    held["own"] = [*held.get("own", []), *mine]
+    assert_books_agree(store, held)
+    assert len(claims(store)) == len(other.blocks())
+
+
+def test_who_is_never_first_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = world(pool("main", "10.9.0.0/24"))
+
+    def too_late(ops: Sequence[Op]) -> int:
+        raise Conflict("somebody was faster")
+
+    monkeypatch.setattr(store, "commit", too_late)
+    waits: list[float] = []
+    with pytest.raises(IpamError, match="100 times over"):
+        Allocator(store, pause=waits.append).assign("a1", "h")
+    assert len(waits) == 100 and max(waits) <= 0.02
 
 
 def test_one_handle_wanted_by_many_threads_gets_one_address() -> None:

@@ -35,6 +35,7 @@ def test_a_released_address_cools_down_then_the_first_released_is_the_first_reus
     assert released == ("10.0.0.0",)
     assert (blk.free(block, 64.9), blk.cooling(block, 64.9)) == (0, 2)
     assert blk.assign(block, 1, "c", {}, 64.9)[1] == ()
+    assert blk.assign(block, 2, "c", {}, 99)[1] == ("10.0.0.1", "10.0.0.0")
     block, given_ = blk.assign(block, 1, "c", {}, 65)
     assert given_ == ("10.0.0.1",)
     assert blk.assign(block, 1, "d", {}, 66)[1] == ("10.0.0.0",)
@@ -97,19 +98,19 @@ def test_a_stored_block_that_contradicts_itself_is_refused(stored: bytes) -> Non
         blk.decode(stored)
 
 
-Step = tuple[str, int, float]
+Step = tuple[str, int, int]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["assign", "address", "release", "release address"]),
         st.integers(0, 4),
-        st.floats(0, 40),
+        st.sampled_from([0, 1, 29, 31, 60, 90]),
     ),
     max_size=40,
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["10.0.0.0/29", "fd00::8/125"]), STEPS)
+@given(st.sampled_from(["10.0.0.0/30", "fd00::8/126"]), STEPS)
 def test_whatever_happens_an_address_has_one_holder_and_waits_before_reuse(
     cidr: str, steps: list[Step]
 ) -> None:
@@ -126,7 +127,7 @@ def test_whatever_happens_an_address_has_one_holder_and_waits_before_reuse(
 
     for verb, number, wait in steps:
         now += wait
-        handle, address = f"h{number % 3}", blk.address_of(block, number)
+        handle, address = f"h{number % 3}", blk.address_of(block, number % 4)
         match verb:
             case "assign":
                 oldest = sorted(released.values())
@@ -159,4 +160,4 @@ def test_whatever_happens_an_address_has_one_holder_and_waits_before_reuse(
         assert blk.decode(blk.encode(block)) == block  # and so: every ordinal is in one place
         for each in ("h0", "h1", "h2"):
             assert set(blk.held_by(block, each)) == {a for a, h in holders.items() if h == each}
-        assert blk.free(block, now) + blk.cooling(block, now) + len(holders) == 8
+        assert blk.free(block, now) + blk.cooling(block, now) + len(holders) == 4
