@@ -31,6 +31,17 @@ def decode(data: object, type_: type[T]) -> tuple[T | None, list[Problem]]:
         return None, _explain(data, type_, str(error))
 
 
+def mended(data: object, type_: type[T]) -> T | None:
+    """The value with whatever `decode` refuses left out or replaced by a stand-in, so that the rest
+    can be looked at further; never to be used as a value. None: nothing can be made of it."""
+    from msgspec import inspect
+
+    try:
+        return msgspec.convert(_mend(inspect.type_info(type_), data), type_)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
 def child(path: str, key: str | int) -> str:
     """The path of a field or an item: `spec.ports[0]`, `metadata.labels["a/b"]`."""
     if isinstance(key, int):
@@ -167,6 +178,72 @@ def _check_length(
         yield Problem(f"{length} {unit} are too many", f"at most {info.max_length}", path)
     elif info.min_length is not None and length < info.min_length:
         yield Problem(f"{length} {unit} are too few", f"at least {info.min_length}", path)
+
+
+# --- mending ----------------------------------------------------------------------------------
+
+
+def _mend(info: inspect.Type, value: object) -> object:
+    """The value as one of this type, with stand-ins for what is wrong or missing."""
+    from msgspec import inspect
+
+    if isinstance(info, inspect.Metadata):
+        return _mend(info.type, value)
+    if isinstance(info, inspect.UnionType):
+        fitting = [member for member in info.types if _fits(member, value)]
+        return _mend(fitting[0], value) if fitting else _stand_in(info)
+    if not _fits(info, value):
+        return _stand_in(info)
+    if isinstance(info, inspect.StructType) and isinstance(value, dict):
+        return _mend_struct(info, value)
+    if isinstance(info, inspect.DictType) and isinstance(value, dict):
+        return {
+            key: item
+            for key, item in value.items()
+            if isinstance(key, str) and not any(_check(info.value_type, item, ""))
+        }
+    if isinstance(info, inspect.CollectionType) and isinstance(value, list):
+        # Choices are left out, since a stand-in could be there twice; other items keep their place.
+        choices = isinstance(info.item_type, inspect.LiteralType)
+        kept = [item for item in value if not (choices and any(_check(info.item_type, item, "")))]
+        return [_mend(info.item_type, item) for item in kept]
+    return _stand_in(info) if any(_check(info, value, "")) else value
+
+
+def _mend_struct(info: inspect.StructType, value: dict[object, object]) -> dict[str, object]:
+    result: dict[str, object] = {}
+    if info.tag_field:
+        result[info.tag_field] = info.tag
+    for field in info.fields:
+        name = field.encode_name
+        if name in value and (field.required or _fits(field.type, value[name])):
+            result[name] = _mend(field.type, value[name])
+        elif field.required:
+            result[name] = _stand_in(field.type)
+    return result
+
+
+def _stand_in(info: inspect.Type) -> object:
+    from msgspec import inspect
+
+    if isinstance(info, inspect.Metadata):
+        return _stand_in(info.type)
+    if isinstance(info, inspect.UnionType):
+        optional = any(isinstance(member, inspect.NoneType) for member in info.types)
+        return None if optional else _stand_in(info.types[0])
+    if isinstance(info, inspect.StructType):
+        return _mend_struct(info, {})
+    if isinstance(info, inspect.LiteralType):
+        return info.values[0]
+    if isinstance(info, inspect.IntType | inspect.FloatType):
+        return info.ge or 0
+    stand_ins: tuple[tuple[type, object], ...] = (
+        (inspect.StrType, ""),
+        (inspect.BoolType, False),
+        (inspect.DictType, {}),
+        (inspect.CollectionType, []),
+    )
+    return next((value for kind, value in stand_ins if isinstance(info, kind)), None)
 
 
 # --- words ------------------------------------------------------------------------------------

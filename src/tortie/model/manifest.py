@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import msgspec
 from tortie.errors import InvalidInput, Problem
 from tortie.model import kinds
 from tortie.model import resources as r
-from tortie.model.decode import child, decode
+from tortie.model.decode import child, decode, mended
 from tortie.model.reader import Document, read, to_yaml
 from tortie.model.validate import normalise, validate
 from tortie.model.words import did_you_mean, quote
@@ -27,6 +28,16 @@ NOT_YET = frozenset(
         "Pod", "Service", "Deployment", "ConfigMap", "Secret", "ServiceAccount",
     )
 )  # fmt: skip
+
+
+_RULE = re.compile(r"spec\.(?:ingress|egress)\[[0-9]+\]")
+# Where a fault is told that may come from another field of spec.
+_DEPENDENT = {
+    "WorkloadEndpoint": ("metadata.name",),
+    "HostEndpoint": ("spec.interfaceName",),
+    "GlobalNetworkPolicy": ("spec.doNotTrack", "spec.preDNAT"),
+    "IPPool": ("spec.cidr",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +163,29 @@ def _resource(data: object, extra: Collection[str]) -> tuple[r.Resource | None, 
         return None, problems
     found, wrong = decode(data, kind.type)
     if found is None:
-        return None, _about_version(wrong, kind, data)
+        wrong = _about_version(wrong, kind, data)
+        return None, [*wrong, *_further(data, kind, wrong)]
     wrong = validate(found)
     return (None, wrong) if wrong else (normalise(found), ())
+
+
+def _further(data: object, kind: kinds.Kind, wrong: Sequence[Problem]) -> Iterable[Problem]:
+    """What `validate` says of the parts of an object that are not touched by what is wrong."""
+    rest = mended(data, kind.type)
+    if rest is None:
+        return
+    faulty = {problem.path for problem in wrong}
+    rules = {found[0] for path in faulty if (found := _RULE.match(path))}
+    hasty = _DEPENDENT.get(kind.name, ()) if any(path[:4] == "spec" for path in faulty) else ()
+    for problem in validate(rest):
+        rule = _RULE.match(problem.path)
+        touched = any(_inside(problem.path, path) or _inside(path, problem.path) for path in faulty)
+        if not touched and problem.path not in hasty and (not rule or rule[0] not in rules):
+            yield problem
+
+
+def _inside(path: str, outer: str) -> bool:
+    return path.startswith(outer) and path[len(outer) :][:1] in ("", ".", "[")
 
 
 def _kind(

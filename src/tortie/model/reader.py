@@ -211,7 +211,7 @@ class _Reader:
         if event.tag and event.tag not in ("!", _TAG + ("map" if mapping else "seq")):
             self._say(f"the tag {quote(event.tag)} is not allowed", "leave it out", line, path)
         if len(self._stack) >= MAX_DEPTH:
-            self._say(f"more than {MAX_DEPTH} levels inside each other", "", line, path)
+            self._say(f"more than {MAX_DEPTH} levels inside each other", "write it flatter", line)
             raise _Fatal
         if event.anchor:
             self._anchors[event.anchor] = None
