@@ -53,6 +53,11 @@ class Tracer:
             return True
         return allows(self.filters[node], endpoint, endpoint.ingress, "ingress", flow)
 
+    def addresses(self, node: str, interface: str) -> tuple[str, ...]:
+        """The addresses behind an interface."""
+        found = self._find(lambda one: one.interface == interface, node)
+        return found[1].addresses if found else ()
+
     def _find(self, wanted, node):
         for name, firewall in self.filters.items():
             for endpoint in firewall.endpoints:

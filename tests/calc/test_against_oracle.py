@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tracer import Tracer
-from worlds import NODE_ADDRESSES, flows, worlds
+from worlds import NODE_ADDRESSES, SLOTS, flows, worlds
 
 from tortie.calc import World, desired_for
 from tortie.explain.oracle import Reading, judge_in
@@ -28,6 +28,7 @@ def cases(draw):
 @settings(
     max_examples=60,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_a_host_does_what_the_resources_say(case, default, protected):
@@ -41,3 +42,7 @@ def test_a_host_does_what_the_resources_say(case, default, protected):
     for probe in probes:
         judged = judge_in(reading, probe)
         assert tracer.trace(probe) == judged.allowed, (probe, judged)
+        for slot in SLOTS:
+            own = probe.source in tracer.addresses(slot.node, slot.interface)
+            sent = tracer.trace(probe, slot.node, slot.interface)
+            assert sent == (own and judged.allowed), (probe, slot)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from worlds import host, namespace, netset, node, policy, profile, rule, tier, workload
 
+from tortie import explain
 from tortie.errors import TortieError
 from tortie.explain.oracle import REASONS, Flow, judge
 from tortie.model import resources as r
@@ -420,3 +424,20 @@ def test_the_steps_tell_the_reading():
 def test_what_cannot_be_judged_is_not_guessed(unjudged):
     with pytest.raises(TortieError, match="not judged"):
         judge([*TOWN, into_db(unjudged)], flow("web > db tcp/1"))
+
+
+def test_the_oracle_knows_the_model_only():
+    """Were it to share code with calc, agreeing with calc would show nothing."""
+    folder = Path(explain.__file__).parent
+    for name in ("entity", "reading", "oracle"):
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        froms = {one.module for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)}
+        plain = {n.name for one in ast.walk(tree) if isinstance(one, ast.Import) for n in one.names}
+        ours = {one for one in froms | plain if one and one.startswith("tortie")}
+        assert ours <= {
+            "tortie.errors",
+            "tortie.model",
+            "tortie.model.selector",
+            "tortie.explain.entity",
+            "tortie.explain.reading",
+        }
