@@ -21,7 +21,7 @@ GROUP = 84
 _NETLINK_NETFILTER = 12
 _NFNL_SUBSYS_ULOG = 4
 _NFULNL_MSG_PACKET, _NFULNL_MSG_CONFIG = 0, 1
-_NFULA_CFG_CMD, _NFULA_CFG_MODE = 1, 2
+_NFULA_CFG_CMD, _NFULA_CFG_MODE, _NFULA_CFG_QTHRESH = 1, 2, 5
 _NFULNL_CFG_CMD_BIND, _NFULNL_COPY_PACKET = 1, 2
 _NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV, _NFULA_PAYLOAD, _NFULA_PREFIX = 4, 5, 9, 10
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
@@ -102,7 +102,12 @@ def _bound(group: int) -> socket.socket:
         channel.settimeout(5.0)
         command = struct.pack("=B", _NFULNL_CFG_CMD_BIND)
         mode = struct.pack(">IBx", _COPY, _NFULNL_COPY_PACKET)
-        for kind, body in ((_NFULA_CFG_CMD, command), (_NFULA_CFG_MODE, mode)):
+        at_once = struct.pack(">I", 1)  # else the kernel gathers packets for a second
+        for kind, body in (
+            (_NFULA_CFG_CMD, command),
+            (_NFULA_CFG_MODE, mode),
+            (_NFULA_CFG_QTHRESH, at_once),
+        ):
             channel.send(_config(group, kind, body))
             _acknowledged(channel)
     except OSError as error:

@@ -59,6 +59,13 @@ class NftDriver:
             raise KernelError(f"the firewall cannot be written down: {error}") from error
         return Report(changed=self._install(desired.filter, wanted))
 
+    def drifted(self) -> bool:
+        """Whether somebody else changed our tables; cheap unless anybody committed anything.
+
+        Raises KernelError.
+        """
+        return self._installed is not None and self._drifted()
+
     def close(self) -> None:
         """Let go of libnftables. The rules stay."""
         self._nft.close()

@@ -1,0 +1,122 @@
+"""Generated firewalls: hypothesis strategies of desired.Filter, well formed and small.
+
+Interfaces tor1, tor2 carry 10.65.0.1, fd65::1 and 10.65.0.2, fd65::2.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tortie import desired as d
+
+ADDRESSES = {1: ("10.65.0.1", "fd65::1"), 2: ("10.65.0.2", "fd65::2")}
+OUTSIDE = ("192.0.2.2", "2001:db8::2")
+HOSTS = (*ADDRESSES[1], *ADDRESSES[2], *OUTSIDE)
+NETS = ("10.65.0.0/24", "10.65.0.2/32", "192.0.2.0/30", "fd65::/64", "2001:db8::/126", "0.0.0.0/0")
+PORTS = (53, 80, 81, 8080)
+PROTOCOLS = (6, 17, 1, 58, 47)
+SETS = ("s0", "s1", "s2", "s3")
+POLICIES = ("NetworkPolicy/shop/a", "GlobalNetworkPolicy/b", "NetworkPolicy/shop/c", "Profile/d")
+
+
+def some(values, most=2, least=0):
+    return st.lists(st.sampled_from(values), min_size=least, max_size=most, unique=True).map(tuple)
+
+
+def maybe(strategy):
+    return st.one_of(st.none(), st.none(), strategy)
+
+
+port_ranges = st.builds(
+    lambda first, more: d.PortRange(first, first + more),
+    st.sampled_from(PORTS),
+    st.sampled_from((0, 0, 1, 500)),
+)
+icmps = st.sampled_from((d.Icmp(8), d.Icmp(8, 0), d.Icmp(128, 0), d.Icmp(13), d.Icmp(128)))
+
+
+@st.composite
+def sides(draw):
+    """Most sides ask for little: else nothing ever matches."""
+    side = d.Side()
+    for part in draw(some(["nets", "sets", "ports", "not_nets", "not_sets", "not_ports"], 2)):
+        if part.endswith("nets"):
+            values = {part: draw(some(NETS, least=1))}
+        elif part.endswith("sets"):
+            values = {part: draw(some(SETS, least=1))}
+        else:
+            ports = tuple(draw(st.lists(port_ranges, max_size=2)))
+            values = {part: ports, part.replace("ports", "port_sets"): draw(some(("p0", "p1")))}
+        side = d.Side(
+            **{**{name: getattr(side, name) for name in side.__struct_fields__}, **values}
+        )
+    return side
+
+
+@st.composite
+def rules(draw):
+    return d.Rule(
+        action=draw(st.sampled_from(("allow", "allow", "deny", "pass", "log"))),
+        family=draw(maybe(st.sampled_from((4, 6)))),
+        protocol=draw(maybe(st.sampled_from(PROTOCOLS))),
+        not_protocol=draw(maybe(st.sampled_from(PROTOCOLS))),
+        icmp=draw(maybe(icmps)),
+        not_icmp=draw(maybe(icmps)),
+        source=draw(sides()),
+        destination=draw(sides()),
+    )
+
+
+rule_lists = st.lists(rules(), max_size=4).map(tuple)
+tiers = st.builds(
+    d.TierStep,
+    st.sampled_from(("default", "admin")),
+    some(POLICIES[:3], least=1),
+    st.sampled_from(("deny", "deny", "pass")),
+)
+
+
+@st.composite
+def filters(draw, interfaces=(1, 2)):
+    """A filter for some of the interfaces, with every policy and set that may be named."""
+    endpoints = tuple(
+        d.Endpoint(
+            id=f"shop/w{number}",
+            interface=f"tor{number}",
+            addresses=ADDRESSES[number],
+            mac=draw(st.sampled_from((None, f"02:00:00:00:00:0{number}"))),
+            allowed_sources=draw(some(("10.66.0.0/24", "fd66::/64"), 1)),
+            ingress=tuple(draw(st.lists(tiers, max_size=2))),
+            egress=tuple(draw(st.lists(tiers, max_size=2))),
+            profiles=draw(some(POLICIES[3:], 1)),
+        )
+        for number in interfaces
+    )
+    return d.Filter(
+        endpoints=endpoints,
+        policies=tuple(d.Policy(each, draw(rule_lists), draw(rule_lists)) for each in POLICIES),
+        sets=tuple(
+            d.AddressSet(
+                each, frozenset(draw(some(HOSTS, 4))), frozenset(draw(some(NETS[::2] + NETS[3:4])))
+            )
+            for each in SETS
+        ),
+        port_sets=tuple(
+            d.PortSet(
+                each,
+                frozenset(
+                    draw(
+                        st.lists(
+                            st.tuples(
+                                st.sampled_from(HOSTS),
+                                st.sampled_from((6, 17)),
+                                st.sampled_from(PORTS),
+                            ),
+                            max_size=4,
+                        )
+                    )
+                ),
+            )
+            for each in ("p0", "p1")
+        ),
+    )
