@@ -167,3 +167,11 @@ class Receipt(msgspec.Struct, frozen=True, rename="camel"):
     node: str
     revision: int
     time: float
+
+
+def decode_receipt(value: bytes) -> Receipt:
+    """A stored receipt. Raises Undecodable."""
+    try:
+        return msgspec.json.decode(value, type=Receipt)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"stored receipt cannot be read: {error}") from error

@@ -1,0 +1,270 @@
+"""The loop: changes in, one world, one desired state, every driver makes it so.
+
+Start, restart, upgrade and repair are the same path. The loop owns all its state and runs in one
+thread; everything else talks to it through its queue and reads its latest `snapshot`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tortie.agent import belief
+from tortie.agent.events import BelieveStore, Event, KernelChanged, Stop
+from tortie.agent.report import Outcome, Reporter
+from tortie.agent.settings import Settings
+from tortie.calc import World, desired_for
+from tortie.desired import Desired, Driver
+from tortie.errors import TortieError
+from tortie.model import kinds
+from tortie.model import resources as r
+from tortie.store.syncer import Batch, Lost
+
+_log = logging.getLogger(__name__)
+
+SETTLE = 0.05  # seconds: kernel events come in swarms, most of them our own doing
+LOOK = 1.0  # seconds between cheap looks at whether somebody changed what is ours
+RETRY = (0.5, 10.0)  # seconds: the first and the longest pause after a failed pass
+GUID_KEY = f"{kinds.WORLD}clusterinformations/default"
+_TOLERATED = f"{kinds.WORLD}workloadendpoints/"
+"""An endpoint that cannot be read is simply not served; anything else might be what forbids."""
+
+Probe = Callable[[], bool]
+
+
+class Recorder(Protocol):
+    """Counts what the loop does (the metrics)."""
+
+    def passed(self, seconds: float, outcome: Outcome) -> None: ...
+    def lost(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the agent last knew of itself."""
+
+    state: str = "starting"
+    reason: str = "the store has not been read yet"
+    revision: int = 0
+    store_revision: int = 0
+    store_lost: str = ""
+    outcome: Outcome = field(default_factory=lambda: Outcome(0, (), {}, {}))
+
+
+class Agent:
+    """One host's agent. `drivers` run in order; a failing first one (the filter) stops the pass."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        drivers: Sequence[Driver],
+        probes: Sequence[Probe],
+        memory: belief.Memory,
+        reporter: Reporter,
+        recorder: Recorder,
+        protected: tuple[str, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.snapshot = Snapshot()
+        self._settings = settings
+        self._drivers = drivers
+        self._probes = probes
+        self._memory = memory
+        self._reporter = reporter
+        self._recorder = recorder
+        self._protected = protected
+        self._clock = clock
+        self._world = World()
+        self._kept = memory.load()
+        self._identity = ""
+        self._revision = 0
+        self._read = False
+        self._lost = ""
+        self._due: float | None = None
+        self._pause = RETRY[0]
+        self._next_resync = 0.0
+
+    def run(self) -> None:
+        """Follow the queue until Stop. Raises KernelError, Missing: the host cannot be prepared."""
+        for driver in self._drivers:
+            driver.prepare()
+        self._next_resync = self._clock() + self._settings.resync_seconds
+        while True:
+            events = self._gather()
+            if any(isinstance(event, Stop) for event in events):
+                self._keep()
+                return
+            for event in events:
+                self._take(event)
+            now = self._clock()
+            if not events and self._disturbed():
+                self._want(now)
+            if now >= self._next_resync:
+                self._next_resync = now + self._settings.resync_seconds
+                self._want(now)
+            if self._due is not None and now >= self._due:
+                self._pass()
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _gather(self) -> list[Event]:
+        """All that waits in the queue; at most LOOK seconds are spent waiting for the first."""
+        wait = LOOK if self._due is None else max(0.0, min(LOOK, self._due - self._clock()))
+        try:
+            events = [self.queue.get(timeout=wait)] if wait else [self.queue.get_nowait()]
+        except queue.Empty:
+            return []
+        while True:
+            try:
+                events.append(self.queue.get_nowait())
+            except queue.Empty:
+                return events
+
+    def _take(self, event: Event) -> None:
+        now = self._clock()
+        match event:
+            case Batch():
+                self._fold(event)
+                self._want(now)
+            case Lost(reason=reason):
+                self._lost = reason
+                self._recorder.lost()
+                _log.warning("the store is lost (%s); the last policy stays in force", reason)
+                self._publish()
+            case BelieveStore():
+                self._believe()
+                self._want(now)
+            case KernelChanged():
+                self._want(now + SETTLE)
+            case Stop():
+                pass
+
+    def _fold(self, batch: Batch) -> None:
+        for event in batch.changes:
+            entry = event.entry
+            self._world.fold(event.key, None if entry is None else entry.value)
+            self._reporter.seen(event.key, None if entry is None else entry.revision)
+        self._read, self._lost = batch.in_sync, ""
+        self._identity, self._revision = batch.identity, batch.revision
+
+    def _want(self, when: float) -> None:
+        """A pass is wanted at `when` or earlier."""
+        self._due = when if self._due is None else min(self._due, when)
+
+    def _disturbed(self) -> bool:
+        """A cheap look at whether somebody changed what the drivers made."""
+        for probe in self._probes:
+            try:
+                if probe():
+                    return True
+            except TortieError:
+                return True
+        return False
+
+    # --- belief -------------------------------------------------------------------------------
+
+    def _guid(self) -> str | None:
+        found = self._world.all(r.ClusterInformation).get(GUID_KEY)
+        return found.spec.cluster_guid if found else None
+
+    def _believe(self) -> None:
+        guid = self._guid()
+        if guid is not None:
+            self._kept = belief.Kept(guid, self._identity, self._revision)
+            self._memory.save(self._kept)
+            _log.warning("the operator believes this store: cluster %s", guid)
+
+    def _keep(self) -> None:
+        """Remember how far this host has followed its store."""
+        guid = self._guid()
+        if self.snapshot.state != "ready" or guid is None:
+            return
+        kept = belief.Kept(guid, self._identity, self._revision)
+        if kept != self._kept:
+            self._kept = kept
+            self._memory.save(kept)
+
+    def _doubt(self) -> str:
+        """Why nothing may be changed on this host now; empty if it may."""
+        if not self._read:
+            return "the store has not been read yet"
+        reason = belief.doubt(self._kept, self._guid(), self._identity, self._revision)
+        if reason:
+            return f"{reason}; {belief.CURE}"
+        for key, problem in self._world.unreadable.items():
+            if not key.startswith(_TOLERATED):
+                return f"{key}: {problem}"
+        return ""
+
+    # --- the pass -----------------------------------------------------------------------------
+
+    def _pass(self) -> None:
+        self._due = None
+        doubt = self._doubt()
+        if doubt:
+            if doubt != self.snapshot.reason:
+                _log.warning("holding what is in force: %s", doubt)
+            self._publish(doubt)
+            return
+        started = self._clock()
+        try:
+            desired = desired_for(
+                self._world, self._settings.node, self._revision, protected=self._protected
+            )
+        except TortieError as error:
+            outcome = Outcome(self._revision, (), {"calc": str(error)}, {})
+        else:
+            outcome = self._drive(desired)
+        self._recorder.passed(self._clock() - started, outcome)
+        if outcome.errors:
+            self._want(self._clock() + self._pause)
+            self._pause = min(self._pause * 2, RETRY[1])
+        else:
+            self._pause = RETRY[0]
+        self._publish(outcome=outcome)
+        if not outcome.errors:
+            self._keep()
+        self._reporter.report(self._world, outcome)
+
+    def _drive(self, desired: Desired) -> Outcome:
+        """Every driver in order. If the filter fails, nothing else moves: no route without policy."""
+        errors: dict[str, str] = {}
+        changed: dict[str, int] = {}
+        missing: set[str] = set()
+        for position, driver in enumerate(self._drivers):
+            try:
+                report = driver.apply(desired)
+            except TortieError as error:
+                _log.error("%s: %s", driver.name, error)
+                errors[driver.name] = str(error)
+                if position == 0:
+                    break
+            else:
+                changed[driver.name] = report.changed
+                missing |= report.missing
+        endpoints = tuple((each.id, each.interface) for each in desired.filter.endpoints)
+        return Outcome(
+            desired.revision, endpoints, errors, changed, frozenset(missing), dict(desired.refused)
+        )
+
+    def _publish(self, doubt: str = "", outcome: Outcome | None = None) -> None:
+        """Say how the agent is, to whoever looks at `snapshot` and to the store."""
+        outcome = outcome or self.snapshot.outcome
+        if doubt:
+            state, reason = ("holding" if self._read else "starting"), doubt
+        elif outcome.errors:
+            state = "error"
+            reason = "; ".join(f"{name}: {text}" for name, text in outcome.errors.items())
+        else:
+            state, reason = "ready", ""
+        if not self._read:
+            state, reason = "starting", self._lost or doubt
+        self.snapshot = Snapshot(
+            state, reason, outcome.revision, self._revision, self._lost, outcome
+        )
+        self._reporter.node_state(state, reason, outcome)
