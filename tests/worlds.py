@@ -181,6 +181,13 @@ FLOW_PORTS = (53, 80, 443, 8080, 5432)
 SOURCE_PORTS = (53, 1024, 40000)
 ICMP = {4: ((8, 0), (8, 1), (13, 0)), 6: ((128, 0), (128, 1), (139, 0))}
 
+ACCOUNTS = (
+    r.ServiceAccounts(),
+    r.ServiceAccounts(names=["clerk"]),
+    r.ServiceAccounts(selector="rank == 'high'"),
+    r.ServiceAccounts(names=["clerk", "boss"], selector="!has(rank)"),
+)
+
 ACTIONS = ("Allow", "Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 rarely = st.sampled_from((False, False, False, True))
 often = st.sampled_from((False, True, True))
@@ -204,6 +211,7 @@ def entity_rules(draw, family, ports, names):
         "selector": st.sampled_from(SELECTORS),
         "namespace_selector": st.sampled_from(NAMESPACE_SELECTORS),
         "not_selector": st.sampled_from(SELECTORS[2:]),
+        "service_accounts": st.sampled_from(ACCOUNTS),
         "nets": some(NETS[family]),
         "not_nets": some(NETS[family][1:]),
     }
@@ -298,6 +306,7 @@ def workloads(draw, slot, profiles):
         labels=labels,
         profiles=listed,
         ports=draw(st.sampled_from(((), ENDPOINT_PORTS[:1], ENDPOINT_PORTS[1:], ENDPOINT_PORTS))),
+        account=draw(st.sampled_from(("", "clerk", "boss"))),
         interface=slot.interface,
     )
 
@@ -328,7 +337,11 @@ def worlds(draw):
         made.append(host("alpha-eth0", "192.168.50.1", "fd50::1", labels={"role": "web"}))
     profiles = ["kiosk", "second"] if draw(often) else []
     for name in profiles:
-        extra = {"kiosk": "yes", "env": "dev"} if name == "kiosk" else {"env": "prod"}
+        extra = (
+            {"kiosk": "yes", "env": "dev", "pcsa.rank": "high"}
+            if name == "kiosk"
+            else {"env": "prod"}
+        )
         made.append(
             profile(
                 name,

@@ -278,18 +278,25 @@ def _is_limited(end: r.EntityRule, namespace: str | None) -> bool:
 
     A notSelector alone lets any address in, but in a namespaced policy it is about its namespace.
     """
-    if end.selector or end.namespace_selector or end.service_accounts is not None:
+    if end.selector or end.namespace_selector or _asks_for_account(end):
         return True
     return bool(end.not_selector) and namespace is not None
 
 
-def _account_matches(end: r.EntityRule, entity: Entity) -> bool:
+def _asks_for_account(end: r.EntityRule) -> bool:
     accounts = end.service_accounts
-    if accounts is None:
+    return accounts is not None and bool(accounts.names or accounts.selector)
+
+
+def _account_matches(end: r.EntityRule, entity: Entity) -> bool:
+    """Does an entity run as one of the service accounts that a rule's end asks for?"""
+    accounts = end.service_accounts
+    if accounts is None or not _asks_for_account(end):
         return True
-    if accounts.names and entity.labels.get(ACCOUNT_LABEL) not in accounts.names:
+    own = entity.labels.get(ACCOUNT_LABEL)
+    if own is None or (accounts.names and own not in accounts.names):
         return False
-    return ACCOUNT_LABEL in entity.labels and _account_selected(accounts.selector, entity)
+    return _account_selected(accounts.selector, entity)
 
 
 def _account_selected(text: str, entity: Entity) -> bool:
