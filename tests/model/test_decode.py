@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import pytest
 from msgspec import Meta, Struct, field
+
 from tortie.model import resources as r
 from tortie.model.decode import child, decode, mended
 

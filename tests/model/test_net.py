@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tortie.model import net
 from tortie.model.net import NetError
 

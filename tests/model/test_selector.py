@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tortie.model import selector as s
 from tortie.model.selector import SelectorError, Term, parse
 
@@ -197,9 +198,9 @@ def naive(node: s.Expression, labels: dict[str, str]) -> bool:
     if isinstance(node, s.Not):
         return not naive(node.operand, labels)
     if isinstance(node, s.And):
-        return all([naive(operand, labels) for operand in node.operands])
+        return all(naive(operand, labels) for operand in node.operands)
     if isinstance(node, s.Or):
-        return any([naive(operand, labels) for operand in node.operands])
+        return any(naive(operand, labels) for operand in node.operands)
     if isinstance(node, s.Compare | s.Member):
         if node.label not in labels:
             return node.operator in ("!=", "not in")

@@ -134,7 +134,8 @@ class _Frame:
     key: str | None = None
     key_line: int = 0
     merges: list[tuple[object, Lines]] = field(default_factory=list)
-    explicit: dict[str, int] = field(default_factory=dict)
+    explicit: dict[tuple[str, bool], int] = field(default_factory=dict)
+    """the line of each key that is written here, merge keys apart"""
     merging: bool = False
     """the next value belongs to a merge key"""
     skip: bool = False
@@ -281,11 +282,12 @@ class _Reader:
     def _key(self, key: object, line: int, *, plain: bool) -> None:
         frame = self._stack[-1]
         frame.key_line = line
+        merging = plain and key == "<<"
         if not isinstance(key, str):
             self._say("a key must be a string", "put it in quotes", line, frame.path)
             frame.skip = True
-        elif key in frame.explicit:
-            before = frame.explicit[key]
+        elif (key, merging) in frame.explicit:
+            before = frame.explicit[key, merging]
             self._say(
                 f"the key {quote(key)} is there twice, first in line {before}",
                 "keep one of them",
@@ -294,9 +296,9 @@ class _Reader:
             )
             frame.skip = True
         else:
-            frame.explicit[key] = line
+            frame.explicit[key, merging] = line
             frame.key = key
-            frame.merging = plain and key == "<<"
+            frame.merging = merging
 
     def _put(self, value: object, lines: Lines) -> None:
         """Give a finished value to what it belongs to."""

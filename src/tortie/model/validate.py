@@ -58,6 +58,8 @@ def _spec(resource: r.Resource) -> Iterator[Problem]:
             return network.bgp_configuration(resource)
         case r.BGPPeer():
             return network.bgp_peer(resource)
+        case r.Namespace(spec=r.NamespaceSpec() as spec):
+            return _finalizers("spec.finalizers", spec.finalizers)
         case _:
             return iter(())
 
@@ -74,6 +76,7 @@ def _metadata(resource: r.Resource) -> Iterator[Problem]:
         yield Problem(f"a {kind.name} is in no namespace", "leave it out", "metadata.namespace")
     yield from checks.label_map("metadata.labels", metadata.labels)
     yield from checks.annotation_map("metadata.annotations", metadata.annotations)
+    yield from _finalizers("metadata.finalizers", metadata.finalizers or [])
     known = ANNOTATIONS.get(kind.name, {})
     for key, value in metadata.annotations.items():
         place = child("metadata.annotations", key)
@@ -83,3 +86,8 @@ def _metadata(resource: r.Resource) -> Iterator[Problem]:
             yield Problem(
                 f"there is no annotation {quote(key)} here", did_you_mean(key, known), place
             )
+
+
+def _finalizers(path: str, names: list[str]) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        yield from checks.label_key(child(path, index), name)

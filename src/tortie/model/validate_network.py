@@ -28,6 +28,7 @@ _NO_POOL = (
 _NO_NODE = (("0.0.0.0/8", "this network"), ("127.0.0.0/8", "the host itself"), *_NO_POOL[3:])
 _SEVERITIES = ("None", "Debug", "Info", "Warning", "Error", "Fatal")
 _PATTERN = re.compile(r"[a-zA-Z0-9_.*-]{1,15}")
+_WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 # RFC 4724 gives the restart time 12 bits; a keepalive is a third of a hold time of 16 bits.
 _MAX_RESTART, _MAX_KEEPALIVE = 4095, 65535 // 3
 _ROUTES = ("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly")
@@ -146,6 +147,18 @@ def node(resource: r.Node) -> Problems:
             yield from checks.interface(f"{place}.name", interface.name)
         for number, text in enumerate(interface.addresses):
             yield from checks.parsed(child(f"{place}.addresses", number), text, net.parse_interface)
+    if resource.status:
+        yield from _node_status(resource.status)
+
+
+def _node_status(status: r.NodeStatus) -> Problems:
+    yield from checks.nets("status.podCIDRs", status.pod_cidrs)
+    for field, key in (
+        ("wireguardPublicKey", status.wireguard_public_key),
+        ("wireguardPublicKeyV6", status.wireguard_public_key_v6),
+    ):
+        if key and not _WIREGUARD_KEY.fullmatch(key):
+            yield Problem(f"{quote(key)} is no public key", "leave it out", f"status.{field}")
 
 
 def _optional_address(path: str, text: str | None, family: net.Family) -> Problems:

@@ -1,0 +1,187 @@
+"""What endpoints, pools, nodes and BGP resources must satisfy."""
+
+import pytest
+from validation import PEER, PORT, Data, expect, faults, make, workload
+
+from tortie.model import resources as r
+from tortie.model.manifest import plain
+from tortie.model.validate import endpoint_name
+
+# --- endpoints ---------------------------------------------------------------------------------
+
+NAMES = [
+    ({"orchestrator": "k8s", "pod": "web-1"}, "a1-k8s-web--1-eth0"),
+    ({"orchestrator": "cni", "containerID": "c0ffee"}, "a1-cni-c0ffee-eth0"),
+    ({"orchestrator": "libnetwork"}, "a1-libnetwork-libnetwork-eth0"),
+    ({"orchestrator": "openstack", "workload": "vm.1"}, "a1-openstack-vm.1-eth0"),
+    ({"orchestrator": "lab", "workload": "web", "node": "rack-a"}, "rack--a-lab-web-eth0"),
+]
+
+
+@pytest.mark.parametrize(("spec", "name"), NAMES)
+def test_an_endpoint_is_named_by_what_it_is(spec: Data, name: str) -> None:
+    full = {"node": "a1", "endpoint": "eth0", "interfaceName": "tor1", **spec}
+    resource = make("WorkloadEndpoint", full, name=name)
+    assert isinstance(resource, r.WorkloadEndpoint)
+    assert endpoint_name(resource.spec) == name
+    assert faults(resource) == []
+    expect(make("WorkloadEndpoint", full, name="other"), "metadata.name", f"call it {name}")
+
+
+WORKLOADS = [
+    ({"workload": ""}, "spec.workload", "missing"),
+    ({"node": "a 1"}, "spec.node", "no valid name"),
+    ({"interfaceName": "tor;1"}, "spec.interfaceName", "interface name"),
+    ({"interfaceName": "a" * 16}, "spec.interfaceName", "interface name"),
+    ({"interfaceName": "all"}, "spec.interfaceName", "interface name"),
+    ({"interfaceName": ".."}, "spec.interfaceName", "interface name"),
+    ({"ipNetworks": ["10.0.0.1/24"]}, "spec.ipNetworks[0]", "write 10.0.0.1/32"),
+    ({"ipNetworks": ["10.0.0.1", "10.0.0.1/32"]}, "spec.ipNetworks[1]", "twice"),
+    ({"ipNetworks": ["169.254.1.1"]}, "spec.ipNetworks[0]", "gateway"),
+    ({"ipNetworks": ["fe80::1"]}, "spec.ipNetworks[0]", "one link"),
+    ({"ipv4Gateway": "fd00::1"}, "spec.ipv4Gateway", "not IPv4"),
+    ({"mac": "ff:ff:ff:ff:ff:ff"}, "spec.mac", "no interface"),
+    ({"profiles": ["a b"]}, "spec.profiles[0]", "no valid name"),
+    ({"profiles": ["a", "a"]}, "spec.profiles[1]", "twice"),
+    ({"ports": [{**PORT, "port": 0}]}, "spec.ports[0].port", "1 to 65535"),
+    ({"ports": [{**PORT, "protocol": "ICMP"}]}, "spec.ports[0].protocol", "no ports"),
+    ({"ports": [{**PORT, "name": "80"}]}, "spec.ports[0].name", "port name"),
+    ({"ports": [{**PORT, "hostIP": "x"}]}, "spec.ports[0].hostIP", "no IP address"),
+    ({"allowSpoofedSourcePrefixes": ["x"]}, "spec.allowSpoofedSourcePrefixes[0]", "no IP"),
+    ({"qosControls": {"dscp": 1}}, "spec.qosControls", "not available yet"),
+    (
+        {"ipNATs": [{"internalIP": "10.0.0.1", "externalIP": "10.1.0.1"}]},
+        "spec.ipNATs",
+        "not available yet",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "path", "says"), WORKLOADS)
+def test_a_workload_endpoint_is_refused(fields: Data, path: str, says: str) -> None:
+    expect(workload(**fields), path, says)
+
+
+def test_an_endpoint_may_not_claim_another_namespace() -> None:
+    label = "projectcalico.org/namespace"
+    spec = plain(workload())["spec"]
+    assert isinstance(spec, dict)
+    own = {"name": "a1-lab-web-eth0", "namespace": "shop", "labels": {label: "shop"}}
+    assert faults(make("WorkloadEndpoint", spec, **own)) == []  # type: ignore[arg-type]
+    own["labels"] = {label: "bank"}
+    resource = make("WorkloadEndpoint", spec, **own)  # type: ignore[arg-type]
+    expect(resource, f'metadata.labels["{label}"]', '"bank"')
+
+
+# --- hosts, pools, BGP -------------------------------------------------------------------------
+
+OTHERS = [
+    ("HostEndpoint", {"node": "a1"}, "spec.interfaceName", "expectedIPs"),
+    ("HostEndpoint", {"node": "a1", "interfaceName": "e*"}, "spec.interfaceName", "no valid"),
+    ("HostEndpoint", {"node": "a1", "expectedIPs": ["10/8"]}, "spec.expectedIPs[0]", "mask"),
+    ("GlobalNetworkSet", {"nets": ["10.0.0.0/8", "x"]}, "spec.nets[1]", "no IP address"),
+    ("IPPool", {"cidr": "10.0.0.1/16"}, "spec.cidr", "write 10.0.0.0/16"),
+    ("IPPool", {"cidr": "10.0.0.0"}, "spec.cidr", "no mask"),
+    ("IPPool", {"cidr": "10.0.0.0/27"}, "spec.cidr", "smaller than one block"),
+    ("IPPool", {"cidr": "169.254.1.0/24"}, "spec.cidr", "link-local"),
+    ("IPPool", {"cidr": "fe80::/64"}, "spec.cidr", "link-local"),
+    ("IPPool", {"cidr": "10.0.0.0/16", "blockSize": 19}, "spec.blockSize", "20 to 32"),
+    ("IPPool", {"cidr": "fd00::/64", "blockSize": 26}, "spec.blockSize", "116 to 128"),
+    ("IPPool", {"cidr": "10.0.0.0/16", "nodeSelector": "x"}, "spec.nodeSelector", "has(x)"),
+    ("IPPool", {"cidr": "10.0.0.0/16", "natOutgoing": True}, "spec.natOutgoing", "not available"),
+    ("IPPool", {"cidr": "10.0.0.0/16", "ipipMode": "Always"}, "spec.ipipMode", "not available"),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "vxlanMode": "CrossSubnet"},
+        "spec.vxlanMode",
+        "not available",
+    ),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "allowedUses": ["Workload", "LoadBalancer"]},
+        "spec.allowedUses",
+        "excludes",
+    ),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel"], "namespaceSelector": "has(a)"},
+        "spec.namespaceSelector",
+        "no namespace",
+    ),
+    ("Node", {"bgp": {"ipv4Address": "fd00::1/64"}}, "spec.bgp.ipv4Address", "not IPv4"),
+    ("Node", {"bgp": {"ipv4Address": "127.0.0.1"}}, "spec.bgp.ipv4Address", "host itself"),
+    ("Node", {"bgp": {"ipv6Address": "fd00::1/x"}}, "spec.bgp.ipv6Address", "prefix length"),
+    (
+        "Node",
+        {"bgp": {"routeReflectorClusterID": "1"}},
+        "spec.bgp.routeReflectorClusterID",
+        "no IP address",
+    ),
+    ("Node", {"interfaces": [{"name": "a/b"}]}, "spec.interfaces[0].name", "interface name"),
+    ("BGPConfiguration", {}, "metadata.name", "call it default"),
+    ("BGPPeer", {}, "spec.peerIP", "missing"),
+    ("BGPPeer", {"peerIP": "10.0.0.1"}, "spec.asNumber", "give asNumber"),
+    ("BGPPeer", {**PEER, "peerIP": "10.0.0.1:0"}, "spec.peerIP", "port"),
+    ("BGPPeer", {**PEER, "peerSelector": "has(a)"}, "spec.peerSelector", "exclude"),
+    ("BGPPeer", {"peerSelector": "all()", "asNumber": 1}, "spec.asNumber", "leave it out"),
+    ("BGPPeer", {**PEER, "node": "a", "nodeSelector": "all()"}, "spec.nodeSelector", "exclude"),
+    ("BGPPeer", {**PEER, "node": "a;b"}, "spec.node", "no valid name"),
+    ("BGPPeer", {**PEER, "keepaliveTime": "1.5s"}, "spec.keepaliveTime", "whole seconds"),
+    ("BGPPeer", {**PEER, "maxRestartTime": "2h"}, "spec.maxRestartTime", "1 to 4095"),
+    (
+        "BGPPeer",
+        {**PEER, "password": {"secretKeyRef": {"name": "a", "key": "b"}}},
+        "spec.password",
+        "not available",
+    ),
+    ("BGPPeer", {**PEER, "filters": ["x"]}, "spec.filters", "not available yet"),
+    ("BGPPeer", {**PEER, "reachableBy": "10.0.0.2"}, "spec.reachableBy", "not available yet"),
+    (
+        "BGPPeer",
+        {"asNumber": 1, "localWorkloadSelector": "all()"},
+        "spec.localWorkloadSelector",
+        "not available",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "path", "says"), OTHERS)
+def test_another_kind_is_refused(kind: str, spec: Data, path: str, says: str) -> None:
+    expect(make(kind, spec), path, says)
+
+
+CONFIGURATIONS = [
+    ({"logSeverityScreen": "info"}, "spec.logSeverityScreen", "did you mean Info?"),
+    ({"listenPort": 0}, "spec.listenPort", "1 to 65535"),
+    ({"ignoredInterfaces": ['eth0"; '] * 1}, "spec.ignoredInterfaces[0]", "no interface name"),
+    ({"communities": [{"name": "a", "value": "1:1"}]}, "spec.communities", "not available"),
+    ({"serviceClusterIPs": [{"cidr": "10.0.0.0/8"}]}, "spec.serviceClusterIPs", "not available"),
+    ({"nodeMeshPassword": {}}, "spec.nodeMeshPassword", "not available yet"),
+    ({"programClusterRoutes": "Disabled"}, "spec.programClusterRoutes", "not available yet"),
+]
+
+
+@pytest.mark.parametrize(("spec", "path", "says"), CONFIGURATIONS)
+def test_a_bgp_configuration_is_refused(spec: Data, path: str, says: str) -> None:
+    expect(make("BGPConfiguration", spec, name="default"), path, says)
+
+
+GOOD = [
+    make("HostEndpoint", {"node": "a1", "interfaceName": "*"}),
+    make("IPPool", {"cidr": "10.0.0.0/27", "blockSize": 27}),
+    make("IPPool", {"cidr": "10.0.0.0/30", "disabled": True}),
+    make("IPPool", {"cidr": "fd00::/48", "namespaceSelector": "has(a)"}),
+    make("Node", {"bgp": {"ipv4Address": "10.0.0.7/24", "ipv6Address": "fd00::7"}}),
+    make("BGPConfiguration", {"asNumber": 64512, "listenPort": 179}, name="node.a1"),
+    make("BGPPeer", {**PEER, "node": "a1", "ttlSecurity": 1, "maxRestartTime": "2m"}),
+    make("BGPPeer", {"peerSelector": "has(rr)", "nodeSelector": "all()"}),
+    make("BGPPeer", PEER, annotations={"tortie.dev/upstream": "true"}),
+    make("Namespace", annotations={"tortie.dev/default": "open"}),
+    make("Tier", {"order": 1_000_000, "defaultAction": "Deny"}, name="default"),
+    make("GlobalNetworkPolicy", {"doNotTrack": True, "applyOnForward": True}),
+]
+
+
+@pytest.mark.parametrize("resource", GOOD, ids=lambda resource: type(resource).__name__)
+def test_what_is_right_is_accepted(resource: r.Resource) -> None:
+    assert faults(resource) == []
