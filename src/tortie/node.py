@@ -1,0 +1,149 @@
+"""The agent of a host, put together from its real parts. Part of the composition root."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+
+import msgspec
+
+from tortie.agent import api, server
+from tortie.agent.belief import Memory
+from tortie.agent.events import KernelChanged, Stop
+from tortie.agent.loop import Agent
+from tortie.agent.metrics import Metrics
+from tortie.agent.report import Reporter, Writer
+from tortie.agent.settings import Settings
+from tortie.bgp.bird import BirdDriver
+from tortie.dataplane.connections import ConnectionDriver
+from tortie.dataplane.links import LinkDriver
+from tortie.dataplane.nft.driver import NftDriver
+from tortie.dataplane.routes import RouteDriver
+from tortie.errors import StoreError
+from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.monitor import Monitor
+from tortie.kernel.nflog import Logged, LogReader
+from tortie.kernel.nft import Nft
+from tortie.kernel.rtnetlink import Netlink
+from tortie.kernel.sysctl import Sysctl
+from tortie.model import kinds
+from tortie.plugins import workload
+from tortie.plugins.request import Request
+from tortie.store import open_store, url
+from tortie.store.base import Store
+from tortie.store.syncer import Syncer
+
+_log = logging.getLogger("tortie")
+
+
+def run(settings: Settings) -> int:
+    """Be the agent of this host until SIGTERM or SIGINT; the exit code.
+
+    What is in the kernel, and BIRD, stay when it ends. Raises KernelError, Missing, StoreError.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    store = open_store(settings.store)
+    writer = Writer(store)
+    nft, bird = NftDriver(Nft()), BirdDriver(settings.run_dir)
+    netlink, metrics = Netlink(), Metrics(settings.node)
+    agent = Agent(
+        settings,
+        # The filter comes first: nothing is routed before it is guarded.
+        drivers=(
+            nft,
+            LinkDriver(netlink, Sysctl()),
+            RouteDriver(netlink),
+            ConnectionDriver(Conntrack()),
+            bird,
+        ),
+        probes=(nft.drifted, lambda: not bird.alive()),
+        memory=Memory(settings.state_dir),
+        reporter=Reporter(settings.node, writer.write, _stale(store, settings.node)),
+        recorder=metrics,
+        protected=_store_addresses(settings.store),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.queue.put(Stop()))
+    monitor = Monitor(lambda event: agent.queue.put(KernelChanged()))
+    syncer = Syncer(store, kinds.WORLD, agent.queue.put)
+    log_reader = LogReader(_print_logged)
+    _open_doors(settings, agent, metrics, _host_routes(store, settings.node, bird))
+    for start in (writer.start, monitor.start, log_reader.start, syncer.start):
+        start()
+    try:
+        agent.run()
+    finally:
+        for stop in (syncer.stop, monitor.stop, log_reader.stop, writer.stop, store.close):
+            stop()
+    return 0
+
+
+def _open_doors(
+    settings: Settings,
+    agent: Agent,
+    metrics: Metrics,
+    more: dict[tuple[str, str], server.Handler],
+) -> None:
+    server.serve_unix(settings.run_dir / "agent.sock", api.routes(agent, metrics, more))
+    if settings.metrics_port:
+        server.serve_tcp(
+            settings.metrics_address, settings.metrics_port, api.monitoring(agent, metrics)
+        )
+
+
+def _host_routes(
+    store: Store, node: str, bird: BirdDriver
+) -> dict[tuple[str, str], server.Handler]:
+    """What the parts beside the loop answer."""
+
+    def add(rest: str, body: object) -> object:
+        request = msgspec.convert(body, Request)
+        return msgspec.to_builtins(workload.add(store, node, request))
+
+    def remove(rest: str, body: object) -> object:
+        namespace, _, name = rest.partition("/")
+        return {"released": workload.remove(store, node, namespace, name)}
+
+    def sessions(rest: str, body: object) -> object:
+        return msgspec.to_builtins(bird.sessions())
+
+    return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): sessions}
+
+
+def _stale(store: Store, node: str) -> frozenset[str]:
+    """Status keys that an earlier run of this host's agent left; none if the store is away."""
+    try:
+        entries = store.list(f"{kinds.STATUS}{node}/endpoints/").entries
+    except StoreError as error:
+        _log.warning("the status of an earlier run cannot be read: %s", error)
+        return frozenset()
+    return frozenset(entry.key for entry in entries)
+
+
+def _store_addresses(store: str) -> tuple[str, ...]:
+    """The addresses of the store's servers: no tenant reaches them by default."""
+    found: set[str] = set()
+    for host in url.endpoints(store):
+        try:
+            found |= {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        except OSError as error:
+            _log.warning("the store's host has no address now, so it is not protected: %s", error)
+    return tuple(sorted(each for each in found if not ipaddress.ip_address(each).is_loopback))
+
+
+def _print_logged(logged: Logged) -> None:
+    """A packet that met a Log rule; every part is generated or an address."""
+    _log.info(
+        "packet %s: %s -> %s protocol %s port %s, in %s out %s",
+        logged.prefix,
+        logged.source,
+        logged.destination,
+        logged.protocol,
+        logged.destination_port,
+        logged.interface_in,
+        logged.interface_out,
+    )
+
+
