@@ -1,0 +1,130 @@
+"""Tracked connections through a router in the kernel: counted, listed, forgotten."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+from namespaces import ip, namespaces
+
+from tortie.kernel import netns, process
+from tortie.kernel.conntrack import Conntrack
+
+pytestmark = pytest.mark.kernel
+
+TRACK = """
+table inet t {
+  chain c {
+    type filter hook forward priority 0;
+    ct state new accept
+  }
+}
+"""
+TRANSLATE = """
+table ip n {
+  chain c {
+    type nat hook prerouting priority dstnat;
+    ip daddr 10.99.0.1 dnat to 10.65.2.2
+  }
+}
+"""
+NETS = {4: ("10.65.1.{}", "10.65.2.{}", 24), 6: ("fd65:1::{}", "fd65:2::{}", 64)}
+
+
+@contextmanager
+def router() -> Iterator[tuple[str, str, str]]:
+    """Client, router, server: 10.65.1.2-4 and fd65:1::2-4 to 10.65.2.2 and fd65:2::2."""
+    with namespaces(3) as (client, middle, server):
+        for name in (client, middle, server):
+            with netns.entered(name):  # duplicate address detection would take a second
+                process.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0"])
+        with netns.entered(middle):
+            for name, namespace in (("west", client), ("east", server)):
+                ip(f"link add {name} type veth peer name eth0 netns {namespace}")
+                ip(f"link set {name} up")
+            for west, east, length in NETS.values():
+                ip(f"addr add {west.format(1)}/{length} dev west nodad")
+                ip(f"addr add {east.format(1)}/{length} dev east nodad")
+            process.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
+            process.run(["sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1"])
+            process.run(["nft", "-f", "-"], stdin=TRACK)
+        for namespace, side, hosts in ((client, 0, (2, 3, 4)), (server, 1, (2,))):
+            with netns.entered(namespace):
+                ip("link set eth0 up")
+                for net in NETS.values():
+                    text, length = str(net[side]), net[2]
+                    for number in hosts:
+                        ip(f"addr add {text.format(number)}/{length} dev eth0 nodad")
+                    ip(f"route add default via {text.format(1)}")
+        yield client, middle, server
+
+
+def connect(stack: ExitStack, client: str, server: str, source: str, target: str) -> socket.socket:
+    """A TCP connection that stays open; the client's end."""
+    kind = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with netns.entered(server):
+        listener = stack.enter_context(closing(socket.socket(kind)))
+        listener.bind((target, 0))
+        listener.listen()
+        listener.settimeout(5)
+    with netns.entered(client):
+        near = stack.enter_context(closing(socket.socket(kind)))
+        near.bind((source, 0))
+        near.settimeout(5)
+        near.connect(listener.getsockname()[:2])
+    stack.enter_context(closing(listener.accept()[0]))
+    return near
+
+
+def listed(namespace: str) -> str:
+    """What the standard tool says is tracked."""
+    return "".join(
+        process.run(["ip", "netns", "exec", namespace, "conntrack", "-L", "-f", family]).stdout
+        for family in ("ipv4", "ipv6")
+    )
+
+
+def test_connections_of_an_address_are_forgotten_and_no_others() -> None:
+    with router() as (client, middle, server), ExitStack() as stack:
+        for west, east, _ in NETS.values():
+            for number in (2, 3, 4):
+                connect(stack, client, server, west.format(number), east.format(2))
+        with netns.entered(middle):
+            conntrack = stack.enter_context(closing(Conntrack()))
+        assert conntrack.count() == 6
+        gone = {"10.65.1.2", "10.65.1.3", "fd65:1::2", "10.99.0.1"}
+        assert gone & conntrack.addresses() == gone - {"10.99.0.1"}
+        assert "src=10.65.1.2 " in listed(middle)
+
+        assert conntrack.forget(gone) == 3
+        left = listed(middle)
+        assert not [text for text in gone if f"src={text} " in left]
+        assert [text for text in ("10.65.1.4", "fd65:1::3", "fd65:1::4") if text in left] == [
+            "10.65.1.4",
+            "fd65:1::3",
+            "fd65:1::4",
+        ]
+        assert conntrack.count() == 3
+
+        many = [f"10.1.0.{number}" for number in range(1, 100)]
+        assert conntrack.forget([*many, "fd65:2::2"]) == 2, "named as the destination"
+        assert conntrack.forget([]) == 0
+        assert conntrack.forget(many) == 0
+        assert conntrack.count() == 1
+
+
+def test_a_translated_connection_is_found_by_the_address_behind_the_translation() -> None:
+    with router() as (client, middle, server), ExitStack() as stack:
+        with netns.entered(middle):
+            process.run(["nft", "-f", "-"], stdin=TRANSLATE)
+            conntrack = stack.enter_context(closing(Conntrack()))
+        with netns.entered(server):
+            listener = stack.enter_context(closing(socket.create_server(("10.65.2.2", 0))))
+        with netns.entered(client):
+            address = ("10.99.0.1", listener.getsockname()[1])
+            stack.enter_context(closing(socket.create_connection(address, timeout=5)))
+        assert conntrack.addresses() == {"10.65.1.2", "10.99.0.1", "10.65.2.2"}
+        assert conntrack.forget({"10.65.2.2"}) == 1
+        assert listed(middle) == ""
