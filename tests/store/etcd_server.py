@@ -23,6 +23,7 @@ class EtcdServer:
     options: tuple[str, ...] = ()
     ctl_options: tuple[str, ...] = ()
     scheme: str = "http"
+    name: str = "one"
     port: int = field(default_factory=free_port)
     peer_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -35,19 +36,30 @@ class EtcdServer:
     def url(self) -> str:
         return f"etcd://{self.endpoint}"
 
+    @property
+    def peer(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
     def start(self) -> EtcdServer:
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         client = f"{self.scheme}://{self.endpoint}"
-        peer = f"http://127.0.0.1:{self.peer_port}"
-        command = ["etcd", "--name=one", f"--data-dir={self.directory}/data", "--unsafe-no-fsync"]
+        command = ["etcd", f"--name={self.name}", f"--data-dir={self.directory}/data"]
         command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
-        command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
-        command += [f"--initial-cluster=one={peer}", "--heartbeat-interval=20"]
-        command += ["--election-timeout=200", *self.options]
+        command += [f"--listen-peer-urls={self.peer}", "--unsafe-no-fsync"]
+        command += [f"--initial-advertise-peer-urls={self.peer}", "--heartbeat-interval=20"]
+        command += [f"--initial-cluster={self.name}={self.peer}", "--election-timeout=200"]
+        command += self.options
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def wait(self) -> EtcdServer:
+        assert self.process
         # Ready when it answers at all: with authentication on, it answers "user name is empty".
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.process.poll() is None:

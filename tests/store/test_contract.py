@@ -211,7 +211,9 @@ def test_concurrent_increments_lose_nothing(world: World, store: Store) -> None:
             thread.join()
         entry = store.get(key)
         assert entry is not None and entry.value == b"80"
-        values = [event.entry and event.entry.value for event in events_until(watch, entry.revision)]
+        values = [
+            event.entry and event.entry.value for event in events_until(watch, entry.revision)
+        ]
         assert values == [b"%d" % n for n in range(1, 81)]
 
 

@@ -31,6 +31,7 @@ PROBE_SECONDS = 2.0
 CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.ping_timeout_ms", 3000),  # 60 s by default, and then it outlasts the one above
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -96,8 +96,11 @@ class StoreFile:
         self._disconnect()
         if self._create:
             _make_if_absent(self.path)
-        connection = _connect(self.path)
         self.opened = file_id(self.path)
+        connection = _connect(self.path)
+        if file_id(self.path) != self.opened:
+            connection.close()
+            raise StoreUnavailable(f"{self.path} was replaced while it was opened")
         self._log = file_id(_wal(self.path))
         self._connection = connection
         self.renewed += 1
