@@ -38,6 +38,7 @@ _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = 15, 18, 30
 _VIA_OTHERS = frozenset((_RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA, _RTA_NH_ID))
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
+_TYPES = {"unicast": _RTN_UNICAST, "blackhole": _RTN_BLACKHOLE, "other": 0}  # 0: of any
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
 
 Scope = Literal["global", "link", "host", "other"]
@@ -279,9 +280,9 @@ def _write_route(route: Route, delete: bool) -> bytes:
     text, _, length = route.prefix.partition("/")
     family = netlink.family_of(text)
     scope = _RT_SCOPE_LINK if route.kind == "unicast" and family == 4 else _RT_SCOPE_UNIVERSE
-    kind = _RTN_BLACKHOLE if route.kind == "blackhole" else _RTN_UNICAST
-    if delete:  # whatever its form: prefix, metric, protocol and interface say which
-        scope, kind = (_RT_SCOPE_NOWHERE if family == 4 else _RT_SCOPE_UNIVERSE), 0
+    kind = _TYPES[route.kind]
+    if delete and family == 4:
+        scope = _RT_SCOPE_NOWHERE  # of whatever scope
     head = RTMSG.pack(
         netlink.AF[family], int(length), 0, 0, _RT_TABLE_MAIN, route.protocol, scope, kind, 0
     )

@@ -16,6 +16,7 @@ from tortie.kernel.rtnetlink import (
     Neighbour,
     Refusal,
     Route,
+    words,
 )
 
 _DEFAULT_METRIC: dict[Family, int] = {4: 0, 6: 1024}
@@ -24,7 +25,8 @@ _DEFAULT_METRIC: dict[Family, int] = {4: 0, 6: 1024}
 class FakeNetlink:
     """A network namespace in memory, as it is when new: with `lo`, and that up.
 
-    `refuse` maps an errno to every change whose words contain the key; `changes` is what was asked.
+    `refuse`: changes whose words contain the key fail with the errno, such as "add the route".
+    `changes` is what was asked, in order.
     """
 
     def __init__(self) -> None:
@@ -80,7 +82,8 @@ class FakeNetlink:
         """Nothing to let go of."""
 
     def _told(self, change: Change) -> int:
-        return next((code for key, code in self.refuse.items() if key in str(change)), 0)
+        asked = f"{change.verb} {words(change.thing)}"
+        return next((code for key, code in self.refuse.items() if key in asked), 0)
 
     def _make(self, change: Change) -> int:
         match change.thing:

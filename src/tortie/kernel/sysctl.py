@@ -10,12 +10,13 @@ import errno
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from tortie.errors import KernelError
 
-_ROOT = Path("/proc/sys")
+_ROOT = "/proc/sys/"
 _NAME = re.compile(r"net(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.:@+-]+)+", re.ASCII)
 _VALUE = re.compile(r"[A-Za-z0-9_.:-]+(?:[ \t][A-Za-z0-9_.:-]+)*", re.ASCII)
 
@@ -54,7 +55,7 @@ class Sysctl:
         _check_value(name, value)
         try:
             # Not write_text: it would ask for the file to be made where there is none.
-            with path.open("r+") as file:
+            with Path(path).open("r+") as file:
                 file.write(value)
         except OSError as error:
             cure = "run as root" if error.errno in (errno.EPERM, errno.EACCES) else ""
@@ -98,10 +99,11 @@ class FakeSysctl:
         return changed
 
 
-def _path(name: str) -> Path:
+@lru_cache(maxsize=1 << 14)
+def _path(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise KernelError(f"{name!r} is no name of a network sysctl")
-    return _ROOT / name
+    return _ROOT + name
 
 
 def _check_value(name: str, value: str) -> None:

@@ -1,0 +1,103 @@
+"""The driver of tracked connections: when an address leaves an endpoint, its connections go too.
+
+It runs after the firewall and the routes, so that nothing brings a forgotten connection back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tortie.desired import ROUTE_PROTOCOL, Desired, Report
+from tortie.kernel.conntrack import ConntrackPort
+from tortie.kernel.netlink import family_of
+from tortie.kernel.rtnetlink import NetlinkPort
+
+
+class _Owner(NamedTuple):
+    """Who has an address: the same endpoint behind a new interface is another machine."""
+
+    endpoint: str
+    interface: str
+
+
+class ConnectionDriver:
+    """Forgets the connections of addresses that left their endpoint since the last apply.
+
+    With nothing remembered it looks for what left while nobody was watching: see `orphans`.
+    """
+
+    name = "connections"
+
+    def __init__(self, conntrack: ConntrackPort, netlink: NetlinkPort) -> None:
+        self._conntrack = conntrack
+        self._netlink = netlink
+        self._owners: dict[str, _Owner] | None = None
+
+    def prepare(self) -> None:
+        """Connections of an earlier run go on."""
+
+    def apply(self, desired: Desired) -> Report:
+        """Forget what must be; `changed` counts connections.
+
+        Raises KernelError; then the same addresses are tried again by the next apply.
+        """
+        owners = {
+            address: _Owner(endpoint.id, endpoint.interface)
+            for endpoint in desired.filter.endpoints
+            for address in endpoint.addresses
+        }
+        if self._owners is None:
+            gone = self._left_meanwhile(desired, owners.keys())
+        else:
+            before = self._owners
+            gone = frozenset(each for each in before if owners.get(each) != before[each])
+        forgotten = self._conntrack.forget(gone)
+        self._owners = owners
+        return Report(changed=forgotten)
+
+    def close(self) -> None:
+        """Let go of sockets. Connections go on."""
+        self._conntrack.close()
+        self._netlink.close()
+
+    def _left_meanwhile(self, desired: Desired, owned: Iterable[str]) -> frozenset[str]:
+        blocks = {route.prefix for route in desired.routes if route.device is None}
+        if desired.bgp is not None:
+            blocks |= set(desired.bgp.originate)
+        found = orphans(self._conntrack.addresses(), blocks, owned)
+        if not found:
+            return found
+        # One of our block's addresses may live on another host (borrowed, or moved there), which
+        # then has a route of its own from BGP; or be the host's.
+        elsewhere = {
+            route.prefix for route in self._netlink.routes() if route.protocol != ROUTE_PROTOCOL
+        }
+        here = {address.prefix.partition("/")[0] for address in self._netlink.addresses()}
+        return frozenset(
+            each for each in found - here if f"{each}/{_BITS[family_of(each)]}" not in elsewhere
+        )
+
+
+_BITS = {4: 32, 6: 128}
+
+
+def orphans(tracked: Iterable[str], blocks: Iterable[str], owned: Iterable[str]) -> frozenset[str]:
+    """Tracked addresses that lie in a block of this host and belong to none of its endpoints."""
+    starts: dict[tuple[int, int], set[int]] = {}
+    for text in blocks:
+        net = ipaddress.ip_network(text)
+        shift = net.max_prefixlen - net.prefixlen
+        starts.setdefault((net.version, shift), set()).add(int(net.network_address) >> shift)
+    found = set()
+    for text in set(tracked).difference(owned):
+        address = ipaddress.ip_address(text)
+        number = int(address)
+        if any(
+            number >> shift in there
+            for (version, shift), there in starts.items()
+            if version == address.version
+        ):
+            found.add(text)
+    return frozenset(found)
