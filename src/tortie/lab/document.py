@@ -1,0 +1,82 @@
+"""The `kind: Lab` document as types: a data centre on one machine, as its operator writes it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from tortie.model.resources import AsNumber, EndpointPort, Plain
+
+Store = Literal["sqlite", "etcd"]
+
+
+class Rack(Plain, frozen=True):
+    """One subnet and one AS: hosts behind a top-of-rack router."""
+
+    name: str
+    hosts: list[str] = []
+    as_number: AsNumber | None = None
+    """by default 65001, 65002, ... in the order of the racks"""
+    subnet: str | None = None
+    """an IPv4 prefix; by default 172.16.N.0/24, N from 1"""
+
+
+class Outside(Plain, frozen=True):
+    """A machine outside: no agent, reached through the first rack's router."""
+
+    name: str
+    serve: list[str] = []
+
+
+class Workload(Plain, frozen=True):
+    """A network namespace with servers, attached to a host. `serve` items are such as tcp/80."""
+
+    name: str
+    host: str
+    namespace: str = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    serve: list[str] = []
+    ports: list[EndpointPort] = []
+    addresses: list[str] = []
+    """these, instead of one that is assigned"""
+
+
+class LabSpec(Plain, frozen=True):
+    racks: list[Rack]
+    store: Store = "sqlite"
+    outside: list[str | Outside] = []
+    pools: list[str] = []
+    """CIDRs for workloads; by default 10.65.0.0/16, unless the file has IPPool resources"""
+    workloads: list[Workload] = []
+
+
+class LabMetadata(Plain, frozen=True):
+    name: str
+
+
+class Lab(Plain, frozen=True, tag_field="kind", tag="Lab"):
+    api_version: Literal["tortie.dev/v1"] = field(name="apiVersion")
+    metadata: LabMetadata
+    spec: LabSpec
+
+
+class Service(Struct, frozen=True, order=True):
+    """A port that something serves."""
+
+    protocol: Literal["tcp", "udp"]
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol}/{self.port}"
+
+
+def outside_machines(spec: LabSpec) -> list[Outside]:
+    """The machines outside, each written out."""
+    return [Outside(name=one) if isinstance(one, str) else one for one in spec.outside]
+
+
+def router_name(rack: str) -> str:
+    """What the router of a rack is called."""
+    return f"tor-{rack}"

@@ -1,0 +1,25 @@
+"""How a host's agent is started: the lab says where, whoever wires the program says how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+AGENT_SOCKET = "agent.sock"
+"""The agent's socket within its run directory."""
+
+
+class Launch(Struct, frozen=True):
+    """One agent of a lab: its node, its store and directories of its own."""
+
+    node: str
+    store_url: str
+    run_dir: Path
+    state_dir: Path
+
+
+Runner = Callable[[Launch], int]
+"""Runs an agent in the calling process, which is in the host's network namespace, until it is
+told to end (SIGTERM); its exit code."""

@@ -1,0 +1,77 @@
+"""The resources that a lab writes for itself, joined with those of its file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from tortie.lab.plan import Host, Plan
+from tortie.model import kinds
+from tortie.model import resources as r
+
+RACK_LABEL = "rack"
+UPSTREAM = "tortie.dev/upstream"
+
+
+def resources(plan: Plan, written: Sequence[r.Resource] = ()) -> list[r.Resource]:
+    """All resources of a lab, in a safe order to apply.
+
+    One of the file's stands instead of the lab's of the same kind and name; a Node of the file
+    adds its labels and annotations to the lab's.
+    """
+    own = {kinds.key(each): each for each in _own(plan)}
+    for resource in written:
+        key = kinds.key(resource)
+        if isinstance(resource, r.Node) and key in own:
+            resource = _merged(own[key].metadata, resource, own[key])
+        own[key] = resource
+    order = list(kinds.BY_NAME)
+    return sorted(own.values(), key=lambda each: order.index(type(each).__name__))
+
+
+def _own(plan: Plan) -> Iterable[r.Resource]:
+    yield r.BGPConfiguration(
+        api_version="projectcalico.org/v3",
+        metadata=r.Metadata(name="default"),
+        spec=r.BGPConfigurationSpec(node_to_node_mesh_enabled=False),
+    )
+    for router in plan.routers:
+        yield r.BGPPeer(
+            api_version="projectcalico.org/v3",
+            metadata=r.Metadata(name=router.name, annotations={UPSTREAM: "true"}),
+            spec=r.BGPPeerSpec(
+                node_selector=f"{RACK_LABEL} == '{router.rack}'",
+                peer_ip=router.address,
+                as_number=router.as_number,
+            ),
+        )
+    for host in plan.hosts:
+        yield _node(host)
+    for index, cidr in enumerate(plan.pools):
+        name = f"lab-{index}" if index else "lab"
+        yield r.IPPool(
+            api_version="projectcalico.org/v3",
+            metadata=r.Metadata(name=name),
+            spec=r.IPPoolSpec(cidr=cidr),
+        )
+    for name in sorted({each.wanted.namespace for each in plan.workloads}):
+        yield r.Namespace(api_version="v1", metadata=r.Metadata(name=name))
+
+
+def _node(host: Host) -> r.Node:
+    found = [r.NodeAddress(address=host.management, type="InternalIP")] if host.management else []
+    return r.Node(
+        api_version="projectcalico.org/v3",
+        metadata=r.Metadata(name=host.name, labels={RACK_LABEL: host.rack}),
+        spec=r.NodeSpec(
+            bgp=r.NodeBgp(ipv4_address=host.address, as_number=host.as_number), addresses=found
+        ),
+    )
+
+
+def _merged(metadata: r.Metadata, written: r.Node, own: r.Resource) -> r.Resource:
+    """The lab's node with what the file says of it; the rack stays the lab's to say."""
+    labels = {**written.metadata.labels, **metadata.labels}
+    both = replace(metadata, labels=labels, annotations=written.metadata.annotations)
+    return replace(own, metadata=both)
