@@ -1,4 +1,4 @@
-"""The composition root: the real parts are put together here and nowhere else."""
+"""The composition root: the real parts are put together here and in `node`, and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tortie.agent.settings import Settings
+    from tortie.lab.launch import Launch
 
 
 def main() -> None:
@@ -14,14 +15,34 @@ def main() -> None:
     from tortie.cli.main import run
     from tortie.cli.wiring import Wiring
 
-    sys.exit(run(sys.argv[1:], Wiring(run_agent=run_agent)))
+    wiring = Wiring(run_agent=run_agent, run_lab_agent=run_lab_agent, load_agent=load_agent)
+    sys.exit(run(sys.argv[1:], wiring))
+
+
+def load_agent() -> None:
+    """Import what an agent needs; not every command should wait for it."""
+    import tortie.node  # noqa: F401
 
 
 def run_agent(settings: Settings) -> int:
     """Be the agent of this host until SIGTERM or SIGINT; the exit code."""
-    from tortie.node import run  # the agent's imports are not for every command
+    from tortie.node import run
 
     return run(settings)
+
+
+def run_lab_agent(launch: Launch) -> int:
+    """Be the agent of a lab's host; its directories are its own, its namespace is entered."""
+    from tortie.agent.settings import Settings
+
+    return run_agent(
+        Settings(
+            node=launch.node,
+            store=launch.store_url,
+            run_dir=launch.run_dir,
+            state_dir=launch.state_dir,
+        )
+    )
 
 
 if __name__ == "__main__":
