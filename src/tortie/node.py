@@ -21,6 +21,7 @@ from tortie.dataplane.connections import ConnectionDriver
 from tortie.dataplane.links import LinkDriver
 from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
+from tortie.desired import ROUTE_PROTOCOL
 from tortie.errors import StoreError
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.monitor import Monitor
@@ -44,6 +45,7 @@ def run(settings: Settings) -> int:
     What is in the kernel, and BIRD, stay when it ends. Raises KernelError, Missing, StoreError.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log.info("agent of node %s, store %s", settings.node, url.redact(settings.store))
     store = open_store(settings.store)
     writer = Writer(store)
     nft, bird = NftDriver(Nft()), BirdDriver(settings.run_dir)
@@ -55,7 +57,7 @@ def run(settings: Settings) -> int:
             nft,
             LinkDriver(netlink, Sysctl()),
             RouteDriver(netlink),
-            ConnectionDriver(Conntrack()),
+            ConnectionDriver(Conntrack(), netlink),
             bird,
         ),
         probes=(nft.drifted, lambda: not bird.alive()),
@@ -66,7 +68,8 @@ def run(settings: Settings) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.queue.put(Stop()))
-    monitor = Monitor(lambda event: agent.queue.put(KernelChanged()))
+    # Routes that BGP learns are BIRD's business.
+    monitor = Monitor(lambda event: agent.queue.put(KernelChanged()), ROUTE_PROTOCOL)
     syncer = Syncer(store, kinds.WORLD, agent.queue.put)
     log_reader = LogReader(_print_logged)
     _open_doors(settings, agent, metrics, _host_routes(store, settings.node, bird))

@@ -1,8 +1,8 @@
 """Which store this host believes.
 
 An agent that obeyed an empty, restored or foreign store would wipe a host's policy in a second. So
-a host keeps the GUID of the cluster whose resources it enforces, what tells that store from another,
-and the revision it has seen; a store that does not go on from there is not believed until the
+a host keeps the GUID of the cluster whose resources it enforces, what tells that store from
+another, and the revision it has seen; a store that does not go on from there is not believed until the
 operator says so.
 """
 

@@ -71,6 +71,7 @@ class Agent:
     ) -> None:
         self.queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.snapshot = Snapshot()
+        self.node = settings.node
         self._settings = settings
         self._drivers = drivers
         self._probes = probes
@@ -232,7 +233,7 @@ class Agent:
         self._reporter.report(self._world, outcome)
 
     def _drive(self, desired: Desired) -> Outcome:
-        """Every driver in order. If the filter fails, nothing else moves: no route without policy."""
+        """Every driver in order. If the filter fails nothing else moves: no route before policy."""
         errors: dict[str, str] = {}
         changed: dict[str, int] = {}
         missing: set[str] = set()
@@ -264,6 +265,8 @@ class Agent:
             state, reason = "ready", ""
         if not self._read:
             state, reason = "starting", self._lost or doubt
+        if state == "ready" and self.snapshot.state != "ready":
+            _log.info("ready: revision %d is in force", outcome.revision)
         self.snapshot = Snapshot(
             state, reason, outcome.revision, self._revision, self._lost, outcome
         )
