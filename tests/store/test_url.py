@@ -25,6 +25,12 @@ def test_etcd_in_full() -> None:
     assert (url.ca, url.cert, url.key) == (Path("/ca"), Path("/c t"), Path("/key"))
 
 
+def test_etcd_by_its_socket() -> None:
+    url = parse_etcd("etcd+unix:///run/tortie/lab/x/etcd:2379")
+    assert url.targets() == ["unix:/run/tortie/lab/x/etcd:2379"]
+    assert url.endpoints == ()
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -52,6 +58,8 @@ def test_etcd_in_full() -> None:
         ("etcd://me:secret@a:x", "not host:port"),
         ("etcd://me:secret", "not host:port"),
         ("etcd://me:sec?secret@a", "no option like that"),
+        ("etcd+unix://relative", "names no socket"),
+        ("etcd+unix:///a b", "names no socket"),
     ],
 )
 def test_a_bad_url_is_refused_with_a_cure_and_without_its_password(url: str, says: str) -> None:

@@ -114,8 +114,7 @@ class Cluster:
         self._token_lock = threading.Lock()
         self._closed = False
         _password(url)  # a file that cannot be read is told now, not in an hour
-        for host, port in url.endpoints:
-            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for target in url.targets():
             self._channels[target] = self._dial(target)
 
     def call(self, method: Method[Q, A], request: Q, *, repeat: bool) -> A:

@@ -1,5 +1,7 @@
 """Store URLs: `memory:`, `sqlite:///path`, `etcd://[user:password@]host:port,...?ca=&cert=&key=`.
 
+Also `etcd+unix:///path`, an etcd server by its Unix socket: a lab's own, which has no address here.
+
 What a URL says is decided here, without opening anything; no message repeats a password.
 """
 
@@ -13,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 from tortie.errors import UsageError
 
 ETCD_PORT = 2379
+UNIX = "etcd+unix:"
 ETCD_OPTIONS = ("ca", "cert", "key", "password_file")
 EXAMPLES = (
     "give sqlite:///var/lib/tortie/store.db for one machine, "
@@ -25,16 +28,29 @@ class EtcdUrl:
     """An etcd URL, read. `endpoints` are (host, port); an IPv6 address has no brackets."""
 
     endpoints: tuple[tuple[str, int], ...]
+    """none if `socket` is given"""
     user: str = ""
     password: str = field(default="", repr=False)
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     password_file: Path | None = None
+    socket: Path | None = None
+    """a Unix socket, instead of endpoints"""
+
+    def targets(self) -> list[str]:
+        """Where to connect to, as gRPC names it."""
+        if self.socket is not None:
+            return [f"unix:{self.socket}"]
+        return [
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.endpoints
+        ]
 
 
 def scheme(url: str) -> str:
     """`memory`, `sqlite` or `etcd`. Raises UsageError for anything else."""
+    if url.startswith(UNIX):
+        return "etcd"
     name, colon, rest = url.partition(":")
     if not colon or name not in ("memory", "sqlite", "etcd"):
         raise UsageError(f"'{redact(url)}' is no store URL", EXAMPLES)
@@ -59,6 +75,11 @@ def sqlite_path(url: str) -> Path:
 
 def parse_etcd(url: str) -> EtcdUrl:
     """Read an etcd URL. Raises UsageError."""
+    if url.startswith(UNIX):
+        path = url.removeprefix(UNIX + "//")
+        if not re.fullmatch(r"(/[A-Za-z0-9._:-]+)+", path):
+            raise UsageError(f"'{redact(url)}' names no socket", f"write {UNIX}///path/to/socket")
+        return EtcdUrl((), socket=Path(path))
     rest, _, query = url.removeprefix("etcd:").partition("?")
     if not rest.startswith("//"):
         raise UsageError(f"'{redact(url)}' is no store URL", EXAMPLES)
