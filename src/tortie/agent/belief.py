@@ -2,8 +2,8 @@
 
 An agent that obeyed an empty, restored or foreign store would wipe a host's policy in a second. So
 a host keeps the GUID of the cluster whose resources it enforces, what tells that store from
-another, and the revision it has seen; a store that does not go on from there is not believed until the
-operator says so.
+another, and the revision it has seen; a store that does not go on from there is not believed until
+the operator says so.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _LONGEST_PATH = 107  # bytes; sun_path in unix(7)
 _MOST = 64 * 1024 * 1024  # bytes of one answer
 
 
-class Session(Struct, frozen=True):
+class Session(Struct, frozen=True, rename="camel"):
     """One BGP session as BIRD reports it."""
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -47,6 +47,8 @@ class Loaded:
     resource: r.Resource
     file: str
     line: int
+    document: Document = field(compare=False, repr=False)
+    """what it was made from: tells the line of a field"""
 
 
 def load(text: str | bytes, file: str, extra: Collection[str] = ()) -> list[Loaded]:
@@ -102,7 +104,7 @@ def _load(found: Iterable[Document], extra: Collection[str]) -> tuple[list[Loade
         problems.extend(document.problem(problem) for problem in wrong)
         if resource is None:
             continue
-        one = Loaded(resource, document.file, document.line)
+        one = Loaded(resource, document.file, document.line, document)
         before = seen.setdefault(kinds.key(resource), one)
         if before is not one:
             where = f"{before.file}:{before.line}"
