@@ -10,7 +10,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tortie.agent import belief
@@ -136,7 +136,7 @@ class Agent:
                 self._lost = reason
                 self._recorder.lost()
                 _log.warning("the store is lost (%s); the last policy stays in force", reason)
-                self._publish()
+                self.snapshot = replace(self.snapshot, store_lost=reason)
             case BelieveStore():
                 self._believe()
                 self._want(now)
@@ -263,8 +263,6 @@ class Agent:
             reason = "; ".join(f"{name}: {text}" for name, text in outcome.errors.items())
         else:
             state, reason = "ready", ""
-        if not self._read:
-            state, reason = "starting", self._lost or doubt
         if state == "ready" and self.snapshot.state != "ready":
             _log.info("ready: revision %d is in force", outcome.revision)
         self.snapshot = Snapshot(
