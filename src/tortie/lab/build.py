@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tortie import client
-from tortie.errors import AgentError, LabError, Missing, StoreUnavailable
+from tortie.errors import AgentError, LabError, Missing, StoreUnavailable, TortieError
 from tortie.kernel import process
 from tortie.lab import control, converge, network, objects, processes, state, supervisor
 from tortie.lab.launch import Runner
@@ -152,8 +152,8 @@ def _nothing_left_on_failure(lab: Lab) -> Iterator[None]:
         finally:
             for number, handler in during.items():
                 signal.signal(number, handler)
-        if log:
-            error.add_note(log)
+        if log and isinstance(error, TortieError):
+            error.cure = f"{error.cure}\n{log}"
         raise
     finally:
         for number, handler in before.items():
