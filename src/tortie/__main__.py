@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tortie.agent.settings import Settings
+    from tortie.kernel.fitness import Finding
     from tortie.lab.launch import Launch
 
 
@@ -15,7 +17,12 @@ def main() -> None:
     from tortie.cli.main import run
     from tortie.cli.wiring import Wiring
 
-    wiring = Wiring(run_agent=run_agent, run_lab_agent=run_lab_agent, load_agent=load_agent)
+    wiring = Wiring(
+        run_agent=run_agent,
+        run_lab_agent=run_lab_agent,
+        load_agent=load_agent,
+        check_machine=check_machine,
+    )
     sys.exit(run(sys.argv[1:], wiring))
 
 
@@ -43,6 +50,13 @@ def run_lab_agent(launch: Launch) -> int:
             state_dir=launch.state_dir,
         )
     )
+
+
+def check_machine() -> Sequence[Finding]:
+    """Whether this machine is fit for an agent."""
+    from tortie.kernel.fitness import look
+
+    return look()
 
 
 if __name__ == "__main__":
