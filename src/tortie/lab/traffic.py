@@ -20,7 +20,7 @@ from tortie.lab.probe import Pair
 
 SILENCE = 5.0
 """Seconds without an answer after which a connection counts as broken."""
-PAUSE = 0.01
+PAUSE = 0.02
 """Seconds between two exchanges on a connection, and between two attempts of a pair."""
 GIVE_UP = 0.2
 """Seconds after which a forbidden attempt is dropped and the next one made."""
