@@ -114,7 +114,7 @@ def test_a_namespace_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_lab_whose_supervisor_was_killed_goes_down_all_the_same(tmp_path: Path) -> None:
     name = unique("headless")
     with running(SMALL, name, tmp_path) as lab:
-        os.kill(int(lab.lab.record.supervisor.partition(":")[0]), signal.SIGKILL)
+        os.kill(int(lab.lab.supervisor.partition(":")[0]), signal.SIGKILL)
         said = tortie("lab", "status", lab=name).stdout
         assert f"lab {name}: broken" in said
         tortie("lab", "down", name)
@@ -126,6 +126,15 @@ def test_going_down_twice_is_no_error(tmp_path: Path) -> None:
     with running(SMALL, name, tmp_path):
         assert tortie("lab", "down", name).stdout == f"lab {name} is gone\n"
         assert "nothing to do" in tortie("lab", "down", name).stdout
+
+
+def test_a_lab_whose_record_is_lost_goes_down_by_its_name(tmp_path: Path) -> None:
+    name = unique("lost")
+    with running(SMALL, name, tmp_path) as lab, running(SMALL, f"{name}-2", tmp_path) as other:
+        (lab.lab.directory / "lab.json").unlink()
+        tortie("lab", "down", name)
+        assert [each for each in remains(name) if f"{name}-2" not in each] == []
+        assert [one.connected for one in other.probe()] == [True, True]
 
 
 def test_a_command_inside_the_lab_ends_with_it(tmp_path: Path) -> None:

@@ -61,3 +61,4 @@ def test_what_is_no_record_is_no_lab(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/lab.json").write_text("{}")
     assert state.labs() == []
+    assert state.names() == ["bad", "half"]

@@ -124,6 +124,8 @@ def probe(
 
     chosen = state.choose(name)
     _require_root("lab probe")
+    if sys.stderr.isatty():
+        click.echo("connecting from everywhere to everything that is served ...", err=True)
     results = attempt(chosen, _filter(chosen, sources), _filter(chosen, destinations))
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(results), indent=1))
@@ -138,15 +140,20 @@ def down(name: str | None) -> None:
     from tortie.lab import build, state
 
     wanted = name or os.environ.get(state.VARIABLE)
-    every = state.labs()
-    if not every or (wanted and wanted not in [each.name for each in every]):
+    every = state.names()
+    if not every or (wanted and wanted not in every):
         what = f"there is no lab {wanted}" if wanted else "no lab is running"
-        click.echo(f"{what}: nothing to do")
+        others = f" (running: {', '.join(every)})" if every else ""
+        click.echo(f"{what}: nothing to do{others}")
         return
-    chosen = state.choose(name)
     _require_root("lab down")
-    build.down(chosen)
-    click.echo(f"lab {chosen.name} is gone")
+    if wanted and state.read(state.directory(wanted)) is None:
+        build.sweep(wanted)
+    else:
+        chosen = state.choose(name)
+        wanted = chosen.name
+        build.down(chosen)
+    click.echo(f"lab {wanted} is gone")
 
 
 # --- agents of a lab ----------------------------------------------------------------------------

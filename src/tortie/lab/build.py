@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from tortie import client
 from tortie.errors import AgentError, LabError, Missing, StoreUnavailable, TortieError
-from tortie.kernel import process
+from tortie.kernel import netns, process
 from tortie.lab import control, converge, network, objects, processes, state, supervisor
 from tortie.lab.launch import Runner
-from tortie.lab.plan import LabWorkload, Plan, make
+from tortie.lab.plan import LabWorkload, Plan, make, space_name
 from tortie.lab.processes import agent_task
 from tortie.lab.spec import LabFile
 from tortie.lab.state import Lab
@@ -74,8 +74,7 @@ def up(
         network.build(plan)
         tell("routers and servers")
         tasks = processes.tasks(lab, runner)
-        identity = supervisor.launch(lab, tasks, prepare)
-        lab = state.write(where, replace(lab.record, supervisor=identity))
+        supervisor.launch(lab, tasks, prepare)
         agents = [agent_task(host.name) for host in plan.hosts]
         control.start(lab, *(task.name for task in tasks if task.name not in agents))
         tell(f"{len(resources)} resources into the store")
@@ -92,8 +91,22 @@ def up(
 
 def down(lab: Lab) -> None:
     """Remove a lab, whole or half, with all processes in it. Raises KernelError."""
-    identity = lab.record.supervisor
-    spaces = [space.name for space in lab.plan.spaces]
+    _remove(lab.directory, [space.name for space in lab.plan.spaces])
+
+
+def sweep(name: str) -> None:
+    """Remove what is left of a lab that has no record which this version can read.
+
+    Its namespaces are those that have its prefix and belong to no other lab. Raises KernelError.
+    """
+    others = {space.name for lab in state.labs() for space in lab.plan.spaces}
+    start = space_name(name, "")
+    spaces = [each for each in netns.names() if each.startswith(start) and each not in others]
+    _remove(state.directory(name), spaces)
+
+
+def _remove(where: Path, spaces: Sequence[str]) -> None:
+    identity = state.supervisor_of(where)
 
     def left() -> list[int]:
         return [int(identity.partition(":")[0])] if processes.alive(identity) else []
@@ -101,7 +114,9 @@ def down(lab: Lab) -> None:
     processes.end(left, supervisor.END_SECONDS + 6.0)
     processes.end(lambda: processes.inside(spaces), supervisor.END_SECONDS)
     network.remove(spaces)
-    shutil.rmtree(lab.directory, ignore_errors=True)
+    shutil.rmtree(where, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        where.parent.rmdir()  # the last lab's directory goes too; not empty is no matter
 
 
 # --- before anything is made --------------------------------------------------------------------
@@ -147,8 +162,7 @@ def _nothing_left_on_failure(lab: Lab) -> Iterator[None]:
         everything = (*caught, signal.SIGINT) if main else ()
         during = {number: signal.signal(number, signal.SIG_IGN) for number in everything}
         try:
-            # Its supervisor may be younger than the record that the block knows of.
-            down(state.read(lab.directory) or lab)
+            down(lab)
         finally:
             for number, handler in during.items():
                 signal.signal(number, handler)

@@ -113,13 +113,16 @@ def pairs(plan: Plan, addresses: dict[str, str]) -> list[Pair]:
     ]
 
 
-def attempt(wanted: Sequence[Pair]) -> list[Result]:
-    """Try pairs, all at once as far as there are sockets for it. Raises KernelError."""
+def attempt(wanted: Sequence[Pair], timeout: float = TIMEOUT) -> list[Result]:
+    """Try pairs, all at once as far as there are sockets for it, each for so many seconds.
+
+    Raises KernelError.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, AT_ONCE + 200)), hard))
     found: list[Result] = []
     for start in range(0, len(wanted), AT_ONCE):
-        found += _round(wanted[start : start + AT_ONCE])
+        found += _round(wanted[start : start + AT_ONCE], timeout)
     return found
 
 
@@ -147,7 +150,7 @@ class _Try:
         )  # fmt: skip
 
 
-def _round(wanted: Sequence[Pair]) -> list[Result]:
+def _round(wanted: Sequence[Pair], timeout: float) -> list[Result]:
     waiting = selectors.DefaultSelector()
     with contextlib.ExitStack() as stack:
         stack.callback(waiting.close)
@@ -156,7 +159,7 @@ def _round(wanted: Sequence[Pair]) -> list[Result]:
             for pair, sock in _sockets(wanted)
         ]
         for each in tries:
-            _begin(each, waiting)
+            _begin(each, waiting, timeout)
         _wait(tries, waiting)
     return [each.result() for each in tries]
 
@@ -180,7 +183,7 @@ def _socket(pair: Pair) -> socket.socket | None:
     return socket.socket(family, kind | socket.SOCK_NONBLOCK)
 
 
-def _begin(each: _Try, waiting: selectors.DefaultSelector) -> None:
+def _begin(each: _Try, waiting: selectors.DefaultSelector, timeout: float) -> None:
     if each.sock is None:
         return
     code = each.sock.connect_ex((each.pair.address, each.pair.service.port))
@@ -188,7 +191,7 @@ def _begin(each: _Try, waiting: selectors.DefaultSelector) -> None:
         each.sock = None
         return
     now = time.monotonic()
-    each.ends = now + TIMEOUT
+    each.ends = now + timeout
     if each.pair.service.protocol == "udp":
         each.due = [now + offset for offset in UDP_TIMES]
         waiting.register(each.sock, selectors.EVENT_READ, each)

@@ -19,6 +19,7 @@ from tortie.model.words import nearest, quote
 
 ROOT = Path("/run/tortie/lab")
 VARIABLE = "TORTIE_LAB"
+SUPERVISOR = "supervisor.pid"
 
 
 class Record(Struct, frozen=True):
@@ -32,8 +33,6 @@ class Record(Struct, frozen=True):
     """as it is reached from outside the lab"""
     sockets: dict[str, str]
     """of the agents, by host"""
-    supervisor: str = ""
-    """which process it is: PID:START"""
     created: float = 0.0
     """Unix seconds"""
 
@@ -58,6 +57,11 @@ class Lab:
         """The supervisor's socket."""
         return self.directory / "control.sock"
 
+    @property
+    def supervisor(self) -> str:
+        """Which process keeps the others running, as PID:START; empty if none was started."""
+        return supervisor_of(self.directory)
+
     def agent_socket(self, host: str) -> Path:
         return Path(self.record.sockets[host])
 
@@ -70,6 +74,14 @@ def directory(name: str) -> Path:
 def run_dir(lab: Path, host: str) -> Path:
     """Where a host's agent keeps sockets and configuration."""
     return lab / "hosts" / host
+
+
+def supervisor_of(lab: Path) -> str:
+    """PID:START of the supervisor of the lab in this directory; empty if none was started."""
+    try:
+        return (lab / SUPERVISOR).read_text()
+    except OSError:
+        return ""
 
 
 def first_record(plan: Plan, where: Path) -> Record:
@@ -93,20 +105,29 @@ def write(where: Path, record: Record) -> Lab:
 
 
 def read(where: Path) -> Lab | None:
-    """The lab of a directory; None if its record is not there or not readable."""
+    """The lab of a directory; None if it has no record, or none of this version.
+
+    Raises LabError if only root may read it.
+    """
     try:
         return Lab(where, msgspec.json.decode((where / "lab.json").read_bytes(), type=Record))
+    except PermissionError:
+        raise LabError(f"the lab {where.name} is root's", "run this as root") from None
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def labs() -> list[Lab]:
-    """All labs on this machine, in order of name."""
+def names() -> list[str]:
+    """The names of all labs on this machine, in order; also of those that have no record."""
     try:
-        found = sorted(ROOT.iterdir())
+        return sorted(where.name for where in ROOT.iterdir())
     except OSError:
         return []
-    return [lab for where in found if (lab := read(where)) is not None]
+
+
+def labs() -> list[Lab]:
+    """All labs on this machine that have a record, in order of name. Raises LabError."""
+    return [lab for name in names() if (lab := read(directory(name))) is not None]
 
 
 def choose(name: str | None = None) -> Lab:

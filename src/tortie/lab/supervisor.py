@@ -30,37 +30,50 @@ from tortie.kernel.subreaper import become_subreaper
 from tortie.lab import processes
 from tortie.lab.control import MAX_LINE, Answer, Ask, Running
 from tortie.lab.processes import Task
-from tortie.lab.state import Lab
+from tortie.lab.state import SUPERVISOR, Lab
 
 RESTART_SECONDS = 1.0
 END_SECONDS = 3.0
 LOG = "supervisor.log"
 
 
-def launch(lab: Lab, tasks: Iterable[Task], prepare: Callable[[], None]) -> str:
-    """Start a lab's supervisor; its PID:START. `prepare` is called in it before anything else.
+def launch(lab: Lab, tasks: Iterable[Task], prepare: Callable[[], None]) -> None:
+    """Start a lab's supervisor. `prepare` is called in it before anything else.
 
     Nothing else is started yet. Must be called from a process without threads. Raises LabError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     ready, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(ready)
-        _detached(lab, list(tasks), prepare, tell)
-    os.close(tell)
-    os.waitpid(child, 0)
-    with os.fdopen(ready) as pipe:
-        identity = pipe.read()
-    if not identity:
+    # Whoever is interrupted here would not know yet which process to end.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        child = os.fork()
+        if child == 0:
+            os.close(ready)
+            _detached(lab, list(tasks), prepare, tell, before)
+        os.close(tell)
+        os.waitpid(child, 0)
+        with os.fdopen(ready) as pipe:
+            started = bool(pipe.read())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not started:
         log = lab.directory / LOG
         said = log.read_text(errors="replace").strip() if log.exists() else ""
         raise LabError("the lab's supervisor does not start", said[-500:])
-    return identity
 
 
-def _detached(lab: Lab, tasks: list[Task], prepare: Callable[[], None], tell: int) -> NoReturn:
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _detached(
+    lab: Lab,
+    tasks: list[Task],
+    prepare: Callable[[], None],
+    tell: int,
+    mask: Iterable[int],
+) -> NoReturn:
     """In the first child: let go of the caller's terminal, pipes and process group."""
     code = 1
     try:
@@ -74,7 +87,10 @@ def _detached(lab: Lab, tasks: list[Task], prepare: Callable[[], None], tell: in
         prepare()
         become_subreaper()
         supervisor = Supervisor(lab, tasks)
-        os.write(tell, (processes.start_of(os.getpid()) or "").encode())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        identity = processes.start_of(os.getpid()) or ""
+        (lab.directory / SUPERVISOR).write_text(identity)
+        os.write(tell, identity.encode())
         os.close(tell)
         supervisor.run()
         code = 0
