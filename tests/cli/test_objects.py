@@ -1,0 +1,209 @@
+"""get and delete: what is found by which name, in which form."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from cli_files import TIER, WORLD
+from cli_rig import Shell
+
+from tortie.cli.columns import COLUMNS, WIDE, Row, columns
+from tortie.cli.statuses import Said
+from tortie.model import kinds
+from tortie.model.manifest import load
+from tortie.store.base import Put
+
+
+@pytest.fixture
+def world(tortie: Shell) -> Shell:
+    assert tortie("apply", "-f", tortie.file(WORLD)).code == 0
+    return tortie
+
+
+def report(world: Shell, key: str, **said: object) -> None:
+    store = world.store()
+    store.commit([Put(key, msgspec.json.encode(said))])
+    store.close()
+
+
+# --- get ----------------------------------------------------------------------------------------
+
+
+def test_a_table_of_endpoints_with_what_their_agent_says(world: Shell) -> None:
+    key = kinds.endpoint_status_key("a1", "shop", "a1-lab-web-eth0")
+    report(world, key, state="up")
+    key = kinds.endpoint_status_key("a1", "shop", "a1-lab-api-eth0")
+    report(world, key, state="waiting", reason="interface tor2 is not on this host")
+    assert world("get", "wep").lines == [
+        ["NAMESPACE", "NAME", "NODE", "WORKLOAD", "ADDRESSES", "INTERFACE", "STATE"],
+        ["shop", "a1-lab-api-eth0", "a1", "api", "10.65.0.2", "tor2", "waiting"],
+        ["shop", "a1-lab-web-eth0", "a1", "web", "10.65.0.1", "tor1", "up"],
+    ]
+    wide = world("get", "wep", "-o", "wide").out
+    assert "role=web" in wide
+    assert "interface tor2 is not on this host" in wide
+
+
+def test_nodes_with_the_state_of_their_agents(world: Shell) -> None:
+    now = time.time()
+    report(world, kinds.node_status_key("a1"), state="ready", revision=3, time=now, endpoints=2)
+    report(world, kinds.node_status_key("a2"), state="ready", revision=3, time=now - 7200)
+    assert [words[-1] for words in world("get", "nodes").lines] == ["STATE", "ready", "silent"]
+    assert "its agent was last heard 2 h ago" in world("get", "nodes", "-o", "wide").out
+
+
+@pytest.mark.parametrize("kind", ["networkpolicies", "NetworkPolicy", "NP", "networkpolicy"])
+def test_a_kind_has_many_names(world: Shell, kind: str) -> None:
+    out = world("get", kind, "-o", "name").out
+    assert out == "NetworkPolicy/bank/open\nNetworkPolicy/shop/open\n"
+
+
+SELECTED = [
+    (["np"], ["bank/open", "shop/open"]),
+    (["np", "-A"], ["bank/open", "shop/open"]),
+    (["np", "-n", "shop"], ["shop/open"]),
+    (["np", "open"], ["bank/open", "shop/open"]),
+    (["np", "-l", "team == 'risk'"], ["bank/open"]),
+    (["np", "--selector", "has(team) && team != 'risk'"], ["shop/open"]),
+    (["wep", "web"], ["shop/a1-lab-web-eth0"]),
+    (["wep", "a1-lab-web-eth0", "api"], ["shop/a1-lab-api-eth0", "shop/a1-lab-web-eth0"]),
+    (["wep", "-l", "projectcalico.org/namespace == 'shop' && role in {'api'}"],
+     ["shop/a1-lab-api-eth0"]),
+    (["node", "-l", "rack == 'r1'"], ["a1", "a2"]),
+    (["np", "-n", "nowhere"], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "names"), SELECTED, ids=lambda value: " ".join(value))
+def test_what_is_selected(world: Shell, arguments: list[str], names: list[str]) -> None:
+    said = world("get", *arguments, "-o", "name")
+    assert [line.partition("/")[2] for line in said.out.splitlines()] == names
+    assert said.code == 0
+    assert said.err == ("" if names else "no networkpolicies found\n")
+
+
+def test_one_by_name_is_one_object_and_several_are_a_list(world: Shell) -> None:
+    one = json.loads(world("get", "node", "a1", "-o", "json").out)
+    assert (one["kind"], one["metadata"]["name"]) == ("Node", "a1")
+    many = json.loads(world("get", "nodes", "-o", "json").out)
+    assert (many["apiVersion"], many["kind"]) == ("v1", "List")
+    assert [each["metadata"]["name"] for each in many["items"]] == ["a1", "a2"]
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_what_is_shown_can_be_applied(world: Shell, form: str) -> None:
+    text = world("get", "wep", "-o", form).out
+    assert len(load(text, "shown")) == 2
+    said = world("apply", "-f", "-", stdin=text)
+    assert [words[0] for words in said.lines] == ["unchanged", "unchanged"]
+
+
+def test_a_wrong_name_suggests_the_nearest_and_the_rest_is_shown(world: Shell) -> None:
+    said = world("get", "wep", "api", "webb", "-o", "name")
+    assert (said.code, said.out) == (1, "WorkloadEndpoint/shop/a1-lab-api-eth0\n")
+    assert said.err == 'error: there is no WorkloadEndpoint "webb"; did you mean web?\n'
+    said = world("get", "wep", "web", "-n", "bank")
+    assert "it is in shop: -n shop" in said.err
+
+
+def test_every_kind_has_columns_that_lead_somewhere() -> None:
+    assert COLUMNS.keys() == kinds.BY_NAME.keys()
+    for name, cells in COLUMNS.items():
+        for head, path in cells:
+            if path.startswith("@") or (head, path) == WIDE:
+                continue
+            assert _leads(kinds.BY_NAME[name].type, path.split(".")), (name, path)
+
+
+def _leads(type_: object, path: list[str]) -> bool:
+    found = msgspec.inspect.type_info(type_)
+    for step in path:
+        options = found.types if isinstance(found, msgspec.inspect.UnionType) else [found]
+        struct = next(each for each in options if isinstance(each, msgspec.inspect.StructType))
+        fields = {each.name: each.type for each in struct.fields}
+        if step not in fields:
+            return False
+        found = fields[step]
+    return True
+
+
+def test_an_example_of_each_column_that_is_made() -> None:
+    text = (
+        "apiVersion: v1\nkind: Namespace\n"
+        "metadata: {name: x, annotations: {tortie.dev/default: open}}\n---\n"
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {name: x}\n"
+        "spec: {nets: [10.0.0.0/8, 192.0.2.1]}\n---\n"
+        "apiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: x}\n"
+        "spec: {ingress: [{action: Allow}], egress: [{action: Allow}, {action: Deny}]}\n"
+    )
+    cells = []
+    for each in load(text, "x"):
+        row = Row(each.resource, Said())
+        shown = columns(kinds.kind_of(each.resource))
+        cells.append({column.head: column.value(row) for column in shown})
+    assert [cells[0]["DEFAULT"], cells[1]["NETS"]] == ["open", 2]
+    assert [cells[2]["INGRESS"], cells[2]["EGRESS"]] == [1, 2]
+
+
+def test_what_another_writer_left_cannot_steer_the_terminal(world: Shell) -> None:
+    value = (
+        b'{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"x",'
+        b'"labels":{"a":"\\u001b[2J\\nfake"}}}'
+    )
+    store = world.store()
+    store.commit([Put(f"{kinds.WORLD}namespaces/x", value)])
+    store.close()
+    for form in ("wide", "json", "yaml", "name"):
+        said = world("get", "ns", "-o", form)
+        assert "\x1b" not in said.out
+    assert len(world("get", "ns", "-o", "wide").out.splitlines()) == 2
+
+
+# --- delete -------------------------------------------------------------------------------------
+
+
+def test_deleted_by_name_in_its_namespace_only(world: Shell) -> None:
+    said = world("delete", "networkpolicy", "open", "-n", "shop")
+    assert (said.code, said.out) == (0, "deleted NetworkPolicy/shop/open\n")
+    assert world("get", "np", "-o", "name").out == "NetworkPolicy/bank/open\n"
+
+
+def test_without_a_namespace_only_the_default_one_is_meant(world: Shell) -> None:
+    said = world("delete", "np", "open")
+    assert (said.code, said.out) == (1, "")
+    assert 'no NetworkPolicy "open" in namespace "default"; it is in bank, shop' in said.err
+
+
+def test_a_workloads_endpoint_goes_by_its_workload(world: Shell) -> None:
+    said = world("delete", "wep", "web", "-n", "shop")
+    assert said.out == "deleted WorkloadEndpoint/shop/a1-lab-web-eth0\n"
+
+
+def test_what_is_not_there(world: Shell) -> None:
+    said = world("delete", "node", "a9", "a1")
+    assert (said.code, said.out) == (1, "deleted Node/a1\n")
+    assert 'there is no Node "a9"' in said.err
+    said = world("delete", "node", "a9", "--ignore-not-found")
+    assert (said.code, said.out, said.err) == (0, "", "")
+
+
+def test_a_file_is_deleted_in_the_order_that_works(world: Shell) -> None:
+    path: Path = world.file(TIER, "tier.yaml")
+    world("apply", "-f", path)
+    said = world("delete", "tier", "security")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("error: Tier security is in use by NetworkPolicy security.block")
+    said = world("delete", "-f", path)
+    assert said.out == "deleted NetworkPolicy/shop/security.block\ndeleted Tier/security\n"
+    assert world("delete", "-f", path).code == 1
+    assert world("delete", "-f", path, "--ignore-not-found").code == 0
+
+
+def test_what_tortie_needs_itself_stays(world: Shell) -> None:
+    said = world("delete", "clusterinformation", "default")
+    assert said.code == 1
+    assert "in use by Tortie itself" in said.err
