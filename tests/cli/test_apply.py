@@ -12,7 +12,7 @@ import pytest
 from cli_files import ENDPOINT, NODE, POLICY, POOL, TIER, WORLD
 from cli_rig import Shell
 
-from tortie.cli import enforced
+from tortie.cli import enforced, where
 from tortie.model import kinds
 from tortie.store.base import Put, Store
 
@@ -108,6 +108,20 @@ def test_files_with_nothing_in_them_are_a_mistake(tortie: Shell) -> None:
     said = tortie("apply", "-f", tortie.file("# nothing\n"))
     assert said.code == 1
     assert "there are no resources in" in said.err
+
+
+def test_the_default_store_makes_its_directory(
+    tortie: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORTIE_STORE")
+    monkeypatch.setattr(where, "DEFAULT_STORE", f"sqlite://{tortie.directory}/lib/x/store.db")
+    assert tortie("apply", "-f", tortie.file(POOL)).code == 0
+    assert tortie("get", "ippools", "-o", "name").out == "IPPool/pool\n"
+    said = tortie(
+        "--store", f"sqlite://{tortie.directory}/none/s.db", "apply", "-f", "-", stdin=POOL
+    )
+    assert (said.code, said.out) == (1, "")
+    assert "see that the directory exists" in said.err
 
 
 def test_more_than_a_transaction_is_said_not_to_be_atomic(tortie: Shell) -> None:

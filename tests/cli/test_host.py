@@ -12,6 +12,7 @@ from cli_rig import Serve, Shell
 
 from tortie.agent.server import Handler
 from tortie.bgp.control import Session
+from tortie.cli import where
 from tortie.errors import IpamError
 from tortie.ipam.allocator import Allocator
 from tortie.kernel.fitness import Finding
@@ -81,9 +82,11 @@ def test_an_agent_of_the_machine_itself_never_joins_a_lab(
     tortie: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TORTIE_STORE")
+    default = f"sqlite://{tortie.directory}/lib/store.db"
+    monkeypatch.setattr(where, "DEFAULT_STORE", default)
     lab_of(tortie, "one")
     assert tortie("node", "run", "--name", "a1").code == 0
-    assert tortie.started[0].store == "sqlite:///var/lib/tortie/store.db"
+    assert tortie.started[0].store == default
 
 
 @pytest.mark.usefixtures("as_user")
@@ -237,6 +240,7 @@ def test_outside_a_host_all_hosts_of_the_lab_are_asked(
     assert said.code == 1
     assert said.lines[1][:2] == ["a1", "mesh_a2"]
     assert said.err.startswith("error: a2: no agent answers at ")
+    assert said.err.endswith("; start it: tortie lab agent start a2\n")
     serve({**routes, ("GET", "status"): always(HOLDING)}, "labs/one/hosts/a2/agent.sock")
     assert tortie("bgp", "status", "-o", "name").out == "a1/mesh_a2\na2/mesh_a2\n"
     assert tortie("bgp", "status", "--node", "a2", "-o", "name").out == "a2/mesh_a2\n"

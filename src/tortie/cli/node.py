@@ -21,7 +21,7 @@ from tortie.cli.output import (
     slow,
     text_of,
 )
-from tortie.cli.where import agents, store_url
+from tortie.cli.where import agents, make_default_directory, store_url
 from tortie.errors import AgentError, Missing, UsageError
 
 _STATUS_FORMS = [form for form in FORMS if form != "name"]
@@ -100,6 +100,7 @@ def run(
             "the agent needs root: it programs routes and the firewall of this host",
             "run it as root",
         )
+    make_default_directory(url)
     from tortie.agent.settings import Settings
 
     settings = Settings(
@@ -172,7 +173,11 @@ def ask(
         try:
             return read(host, client.call(method, path, at=socket, timeout=5.0 if host else 30.0))
         except AgentError as error:
-            return AgentError(f"{host}: {error.message}", error.cure) if host else error
+            if not host:
+                return error
+            away = isinstance(error.__cause__, OSError)
+            cure = f"start it: tortie lab agent start {host}" if away else error.cure
+            return AgentError(f"{host}: {error.message}", cure)
 
     with slow("asking the agents"), ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda pair: one(*pair), asked))

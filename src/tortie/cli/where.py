@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +57,21 @@ def opened_store(*, make: bool = False) -> Iterator[Store]:
     if url.scheme(wanted) == "sqlite" and not url.sqlite_path(wanted).exists():
         if not make:
             raise StoreError(f"there is no store {redact(wanted)}", _HOW)
+        make_default_directory(wanted)
         complain(f"a new store is made: {redact(wanted)}")
     store = open_store(wanted)
     try:
         yield store
     finally:
         store.close()
+
+
+def make_default_directory(url: str) -> None:
+    """Make the directory of the default store, and of no other; the store tells if it cannot be."""
+    if url == DEFAULT_STORE:
+        directory = Path(DEFAULT_STORE.removeprefix("sqlite://")).parent
+        with suppress(OSError):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def agents() -> list[tuple[str, Path]]:
