@@ -228,6 +228,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
         (10, "spec.selector"),
         (11, "spec.types[0]"),
         (13, "spec.ingress[0].action"),
+        (14, "spec.ingress[0].source.nets[0]"),
         (19, "spec.ingress[1].source.nets[1]"),
         (21, "apiVersion"),
         (21, "spec"),

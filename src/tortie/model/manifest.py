@@ -30,13 +30,19 @@ NOT_YET = frozenset(
 )  # fmt: skip
 
 
-_RULE = re.compile(r"spec\.(?:ingress|egress)\[[0-9]+\]")
-# Where a fault is told that may come from another field of spec.
+_RULE = re.compile(r"(spec\.(?:ingress|egress)\[[0-9]+\])(.*)")
+# A fault in these parts of a rule says nothing of its other parts; one elsewhere (in the protocol,
+# say) may make a false fault of what depends on it.
+_ALONE = re.compile(r"\.(?:action$|metadata|source\.|destination\.)")
+# Where a fault is told that may come from a fault elsewhere: by kind, the path, and where.
 _DEPENDENT = {
-    "WorkloadEndpoint": ("metadata.name",),
-    "HostEndpoint": ("spec.interfaceName",),
-    "GlobalNetworkPolicy": ("spec.doNotTrack", "spec.preDNAT"),
-    "IPPool": ("spec.cidr",),
+    "WorkloadEndpoint": (("metadata.name", "spec"),),
+    "HostEndpoint": (("spec.interfaceName", "spec.expectedIPs"),),
+    "GlobalNetworkPolicy": (
+        ("spec.doNotTrack", "spec"),
+        ("spec.preDNAT", "spec"),
+    ),
+    "IPPool": (("spec.cidr", "spec.blockSize"), ("spec.cidr", "spec.disabled")),
 }
 
 
@@ -177,12 +183,19 @@ def _further(data: object, kind: kinds.Kind, wrong: Sequence[Problem]) -> Iterab
     if rest is None:
         return
     faulty = {problem.path for problem in wrong}
-    rules = {found[0] for path in faulty if (found := _RULE.match(path))}
-    hasty = _DEPENDENT.get(kind.name, ()) if any(path[:4] == "spec" for path in faulty) else ()
+    inside = [found for path in faulty if (found := _RULE.fullmatch(path))]
+    tied = {found[1] for found in inside if not _ALONE.match(found[2])}
+    hasty = {
+        told
+        for told, where in _DEPENDENT.get(kind.name, ())
+        if any(_inside(path, where) for path in faulty)
+    }
     for problem in validate(rest):
-        rule = _RULE.match(problem.path)
+        rule = _RULE.fullmatch(problem.path)
+        # What is wrong with one item of a list is wrong whatever stands beside it.
+        depends = rule is not None and rule[1] in tied and not problem.path.endswith("]")
         touched = any(_inside(problem.path, path) or _inside(path, problem.path) for path in faulty)
-        if not touched and problem.path not in hasty and (not rule or rule[0] not in rules):
+        if not touched and not depends and problem.path not in hasty:
             yield problem
 
 
