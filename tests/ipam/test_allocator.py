@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from ipam_churn import churn, churn_in
 
 from tortie.errors import Conflict, IpamError
 from tortie.ipam import block as blk
@@ -309,19 +310,6 @@ def test_show_tells_who_has_what() -> None:
 # --- races ------------------------------------------------------------------------------------
 
 
-def churn(store: Store, who: str, rounds: int) -> dict[str, list[str]]:
-    """Assign and release from one host; what is held at the end, by handle."""
-    allocator = Allocator(store, clock=lambda: 0.0)
-    held: dict[str, list[str]] = {}
-    for turn in range(rounds):
-        handle = f"{who}-{turn}"
-        held[handle] = allocator.assign(f"host-{turn % 2}", handle, 1 + turn % 3)
-        if turn % 3 == 0:
-            allocator.release(handle)
-            del held[handle]
-    return held
-
-
 def assert_books_agree(store: Store, held: dict[str, list[str]]) -> None:
     """No address twice; what the blocks and the handles say is what was handed out."""
     everything = [address for addresses in held.values() for address in addresses]
@@ -350,15 +338,6 @@ def test_threads_on_one_store_never_share_an_address() -> None:
     clock.now += blk.COOL_DOWN
     rest = [allocator.assign("host-0", "all", 32) for _ in range(16)]
     assert len({address for some in rest for address in some}) == 512  # none was lost
-
-
-def churn_in(url: str, who: str, rounds: int) -> dict[str, list[str]]:
-    """churn in a process of its own."""
-    store = open_store(url)
-    try:
-        return churn(store, who, rounds)
-    finally:
-        store.close()
 
 
 def test_processes_on_one_sqlite_store_never_share_an_address(tmp_path: Path) -> None:
