@@ -91,7 +91,6 @@ protocol bgp host{number} {{
     import where net != 0.0.0.0/0 && net !~ own;
     export where source = RTS_BGP || net = 0.0.0.0/0;
     next hop self ebgp;
-    add paths on;
   }};
 }}
 """  # fmt: skip
@@ -105,7 +104,6 @@ protocol bgp router{number} {{
   ipv4 {{
     import where net != 0.0.0.0/0 && net !~ own;
     export where source = RTS_BGP || net ~ own;
-    add paths on;
   }};
 }}
 """  # fmt: skip
