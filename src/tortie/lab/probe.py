@@ -213,6 +213,7 @@ def _wait(tries: Sequence[_Try], waiting: selectors.DefaultSelector) -> None:
             next_ = min((min([each.ends, *each.due]) for each in open_), default=now)
         for key, _ in waiting.select(max(0.0, next_ - time.monotonic()) + 0.001):
             _react(key.data, waiting)
+            next_ = min(next_, key.data.ends)
 
 
 def _send_due(each: _Try, now: float) -> None:
