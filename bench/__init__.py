@@ -1,0 +1,1 @@
+"""What Tortie costs and what others cost, measured side by side in one run: `python -m bench`."""
