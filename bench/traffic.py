@@ -53,11 +53,12 @@ class Traffic:
 def traffic(built: Standing, loopback: bool = False) -> Iterator[Traffic]:
     """Both peers of a contender; with `loopback`, the client in the server's own namespace."""
     where = built.spaces["server" if loopback else "client"]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_peer(built.spaces["server"], "server", str(PORT)))
-        client = stack.enter_context(_peer(where, "client", SERVER, str(PORT)))
-        found = Traffic("loopback" if loopback else built.contender.name, client)
-        yield found
+    port = str(PORT + loopback)  # so that both kinds can stand side by side
+    with (
+        _peer(built.spaces["server"], "server", port),
+        _peer(where, "client", SERVER, port) as client,
+    ):
+        yield Traffic("loopback" if loopback else built.contender.name, client)
 
 
 def await_server(found: Traffic, seconds: float = 10.0) -> None:
@@ -74,7 +75,12 @@ def _peer(space: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "bench.peer", cpu, *arguments]
     with netns.entered(space):
         started = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl-C is for us; the peers are ended below
         )
     try:
         yield started
