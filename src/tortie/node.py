@@ -23,6 +23,7 @@ from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
 from tortie.desired import ROUTE_PROTOCOL
 from tortie.errors import StoreError
+from tortie.kernel import process
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.monitor import Monitor
 from tortie.kernel.nflog import Logged, LogReader
@@ -45,6 +46,7 @@ def run(settings: Settings) -> int:
     What is in the kernel, and BIRD, stay when it ends. Raises KernelError, Missing, StoreError.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    process.call_me("tortie-agent")
     _log.info("agent of node %s, store %s", settings.node, url.redact(settings.store))
     store = open_store(settings.store)
     writer = Writer(store)

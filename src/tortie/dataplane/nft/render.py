@@ -92,6 +92,11 @@ def _inet(wanted: Filter, foreign: list[str]) -> Table:
 
 
 def _base_chains(foreign: list[str]) -> dict[str, Chain]:
+    return _forwarding_chains(foreign) | _host_chains(foreign)
+
+
+def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
+    """From, to and between workloads."""
     return {
         "base-prerouting": Chain(
             _ours("iifname", foreign, "goto check-source"),
@@ -135,6 +140,12 @@ def _base_chains(foreign: list[str]) -> dict[str, Chain]:
         "ingress-dispatch": Chain(
             ("oifname vmap @to_workload", 'counter drop comment "unknown interface"')
         ),
+    }
+
+
+def _host_chains(foreign: list[str]) -> dict[str, Chain]:
+    """Between a workload and its own host."""
+    return {
         "base-input": Chain(
             _ours("iifname", foreign, "goto host-input"),
             "type filter hook input priority filter; policy accept",
