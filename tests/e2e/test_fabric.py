@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_rig import HOSTS, Site
+from e2e_storm import PORT, counting
 from lab_rig import until
 
 from tortie.kernel import netns
@@ -94,30 +95,6 @@ def test_workloads_see_one_gateway_and_one_mac_on_every_host(site: Site) -> None
 
 # --- spoofing -------------------------------------------------------------------------------------
 
-PORT = 7777
-
-
-@contextlib.contextmanager
-def counting(site: Site, where: str) -> Iterator[None]:
-    """Within the block the workload counts what comes to PORT, by source: see `counted`."""
-    site.run(where, "nft", "add table inet e2e")
-    for line in (
-        "chain inet e2e in { type filter hook prerouting priority -300 ; }",
-        "set inet e2e seen { type ipv4_addr ; flags dynamic ; counter ; }",
-        f"rule inet e2e in udp dport {PORT} add @seen {{ ip saddr }}",
-    ):
-        site.run(where, "nft", f"add {line}")
-    try:
-        yield
-    finally:
-        site.run(where, "nft", "delete table inet e2e")
-
-
-def counted(site: Site, where: str) -> dict[str, int]:
-    """Packets by source."""
-    text = site.says(where, "nft", "list set inet e2e seen")
-    return {source: int(n) for source, n in re.findall(r"([0-9.]+) counter packets (\d+)", text)}
-
 
 def send_raw(site: Site, where: str, source: str, destination: str, times: int = 20) -> None:
     """UDP datagrams with a source address of one's choice."""
@@ -147,11 +124,11 @@ def send_raw(site: Site, where: str, source: str, destination: str, times: int =
 )
 def test_a_source_address_that_is_not_ones_own_is_dropped(site: Site, source: str) -> None:
     own, target = site.addresses[RED], site.addresses[BLUE]
-    with counting(site, BLUE):
+    with counting(site, BLUE) as counted:
         send_raw(site, RED, source, target)
         send_raw(site, RED, own, target)
-        assert until(lambda: counted(site, BLUE).get(own) == 20)
-        assert counted(site, BLUE) == {own: 20}
+        assert until(lambda: counted().get(own) == 20)
+        assert counted() == {own: 20}
 
 
 def test_an_address_that_a_workload_gives_itself_is_of_no_use(site: Site) -> None:
