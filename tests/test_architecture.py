@@ -67,7 +67,7 @@ DOORS: dict[str, set[str]] = {
     "click": {"cli"},
     "tabulate": {"cli", "lab"},
     "prometheus_client": {"agent"},
-    "os": {"kernel", "store", "lab", "cli", "client", "bgp", "plugins"},
+    "os": {"agent", "kernel", "store", "lab", "cli", "client", "bgp", "plugins"},
     "time": {"agent", "store", "bgp", "ipam", "plugins", "lab", "cli", "kernel"},
     "threading": {"agent", "store", "kernel", "plugins", "lab", "bgp", "cli"},
     "random": {"store", "ipam"},
