@@ -7,14 +7,20 @@ from tortie.agent.loop import Agent
 from tortie.agent.metrics import Metrics
 from tortie.agent.report import endpoint_states
 from tortie.agent.server import Handler, Routes, Unhealthy
+from tortie.errors import TortieError
 
 
 def routes(agent: Agent, metrics: Metrics, more: dict[tuple[str, str], Handler]) -> Routes:
     """All routes of the Unix socket; `more` are those of the parts that `__main__` wires in."""
 
     def believe(rest: str, body: object) -> object:
+        cluster = agent.snapshot.cluster
+        if not cluster:
+            raise TortieError(
+                "the store holds no cluster to believe in", "repair it, or apply its resources"
+            )
         agent.queue.put(BelieveStore())
-        return {"believed": True}
+        return {"believed": cluster}
 
     return {
         **monitoring(agent, metrics),
@@ -43,6 +49,7 @@ def status(agent: Agent) -> object:
         "revision": now.revision,
         "storeRevision": now.store_revision,
         "storeLost": now.store_lost,
+        "cluster": now.cluster,
         "drivers": {
             name: {
                 "changed": now.outcome.changed.get(name, 0),
@@ -61,4 +68,4 @@ def _health(agent: Agent) -> object:
     now = agent.snapshot
     if now.state != "ready":
         raise Unhealthy(f"{now.state}: {now.reason}")
-    return {"state": now.state, "revision": now.revision}
+    return {"state": now.state, "revision": now.revision, "storeLost": now.store_lost}

@@ -8,6 +8,7 @@ the operator says so.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,11 @@ class Kept(msgspec.Struct, frozen=True):
     guid: str
     identity: str
     revision: int
+    doubt: str = ""
+    """why no store is believed until the operator says so, however it goes on"""
+
+
+FORGOTTEN = Kept("", "", 0, "what this host has kept of its store cannot be read")
 
 
 def doubt(kept: Kept | None, guid: str | None, identity: str, revision: int) -> str:
@@ -29,15 +35,23 @@ def doubt(kept: Kept | None, guid: str | None, identity: str, revision: int) -> 
         return "the store is empty: it has no ClusterInformation"
     if kept is None:
         return ""
+    if kept.doubt:
+        return kept.doubt
     if guid != kept.guid:
         return f"the store is another cluster's: GUID {guid}, this host enforces {kept.guid}"
     if identity != kept.identity:
         return "the store was made anew: it is not the one that this host has followed"
-    if revision < kept.revision:
-        return (
-            f"the store went back in time: revision {revision}, this host has seen {kept.revision}"
-        )
-    return ""
+    return back_in_time(kept, identity, revision)
+
+
+def back_in_time(kept: Kept, identity: str, revision: int) -> str:
+    """What to say of a store that is older than what was seen of it; empty if it is not.
+
+    To be kept as `doubt`: with each new commit, a restored store looks more like one that went on.
+    """
+    if identity != kept.identity or revision >= kept.revision:
+        return ""
+    return f"the store went back in time: revision {revision}, this host has seen {kept.revision}"
 
 
 class Memory:
@@ -47,15 +61,20 @@ class Memory:
         self._path = directory / "store.json"
 
     def load(self) -> Kept | None:
-        """What was kept; None if nothing was. An unreadable file raises msgspec.DecodeError."""
+        """What was kept; None if nothing was, FORGOTTEN if it cannot be read any more."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Kept)
         except FileNotFoundError:
             return None
+        except (OSError, msgspec.MsgspecError):
+            return FORGOTTEN
 
     def save(self, kept: Kept) -> None:
-        """Keep this, whole or not at all."""
+        """Keep this, whole or not at all, even if the power fails. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = self._path.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(kept))
+        with draft.open("wb") as file:
+            file.write(msgspec.json.encode(kept))
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(self._path)

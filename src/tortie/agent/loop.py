@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from msgspec import structs
+
 from tortie.agent import belief
 from tortie.agent.events import BelieveStore, Event, KernelChanged, Stop
 from tortie.agent.report import Outcome, Reporter
@@ -50,8 +52,11 @@ class Snapshot:
     state: str = "starting"
     reason: str = "the store has not been read yet"
     revision: int = 0
+    """the latest that is wholly in force"""
     store_revision: int = 0
     store_lost: str = ""
+    cluster: str = ""
+    """GUID of the cluster that the store holds, believed or not"""
     outcome: Outcome = field(default_factory=lambda: Outcome(0, (), {}, {}))
 
 
@@ -98,7 +103,6 @@ class Agent:
         while True:
             events = self._gather()
             if any(isinstance(event, Stop) for event in events):
-                self._keep()
                 return
             for event in events:
                 self._take(event)
@@ -146,6 +150,9 @@ class Agent:
                 pass
 
     def _fold(self, batch: Batch) -> None:
+        back = self._kept and belief.back_in_time(self._kept, batch.identity, batch.revision)
+        if self._kept and back:
+            self._remember(structs.replace(self._kept, doubt=back))
         for event in batch.changes:
             entry = event.entry
             self._world.fold(event.key, None if entry is None else entry.value)
@@ -176,19 +183,18 @@ class Agent:
     def _believe(self) -> None:
         guid = self._guid()
         if guid is not None:
-            self._kept = belief.Kept(guid, self._identity, self._revision)
-            self._memory.save(self._kept)
             _log.warning("the operator believes this store: cluster %s", guid)
+            self._remember(belief.Kept(guid, self._identity, self._revision))
+            self._reporter.forget()
 
-    def _keep(self) -> None:
-        """Remember how far this host has followed its store."""
-        guid = self._guid()
-        if self.snapshot.state != "ready" or guid is None:
-            return
-        kept = belief.Kept(guid, self._identity, self._revision)
+    def _remember(self, kept: belief.Kept) -> None:
+        """Keep how far this host has followed its store."""
         if kept != self._kept:
             self._kept = kept
-            self._memory.save(kept)
+            try:
+                self._memory.save(kept)
+            except OSError as error:
+                _log.error("what was seen of the store is lost at a restart: %s", error)
 
     def _doubt(self) -> str:
         """Why nothing may be changed on this host now; empty if it may."""
@@ -199,8 +205,17 @@ class Agent:
             return f"{reason}; {belief.CURE}"
         for key, problem in self._world.unreadable.items():
             if not key.startswith(_TOLERATED):
-                return f"{key}: {problem}"
+                return _plain(f"{key}: {problem}")
         return ""
+
+    def _unserved(self) -> dict[str, str]:
+        """The endpoints (ids) of this host that cannot be read, and why."""
+        prefix = f"{_TOLERATED}{self.node}/"
+        return {
+            key.removeprefix(prefix): _plain(problem)
+            for key, problem in self._world.unreadable.items()
+            if key.startswith(prefix) and key.isprintable()
+        }
 
     # --- the pass -----------------------------------------------------------------------------
 
@@ -218,7 +233,9 @@ class Agent:
                 self._world, self._settings.node, self._revision, protected=self._protected
             )
         except TortieError as error:
-            outcome = Outcome(self._revision, (), {"calc": str(error)}, {})
+            outcome = replace(
+                self.snapshot.outcome, revision=self._revision, errors={"calc": str(error)}
+            )
         else:
             outcome = self._drive(desired)
         self._recorder.passed(self._clock() - started, outcome)
@@ -228,9 +245,9 @@ class Agent:
         else:
             self._pause = RETRY[0]
         self._publish(outcome=outcome)
-        if not outcome.errors:
-            self._keep()
         self._reporter.report(self._world, outcome)
+        # Also if a driver failed: what this host has begun to follow, it goes on with.
+        self._remember(belief.Kept(self._guid() or "", self._identity, self._revision))
 
     def _drive(self, desired: Desired) -> Outcome:
         """Every driver in order. If the filter fails nothing else moves: no route before policy."""
@@ -249,23 +266,28 @@ class Agent:
                 changed[driver.name] = report.changed
                 missing |= report.missing
         endpoints = tuple((each.id, each.interface) for each in desired.filter.endpoints)
-        return Outcome(
-            desired.revision, endpoints, errors, changed, frozenset(missing), dict(desired.refused)
-        )
+        refused = dict(desired.refused) | self._unserved()
+        return Outcome(desired.revision, endpoints, errors, changed, frozenset(missing), refused)
 
     def _publish(self, doubt: str = "", outcome: Outcome | None = None) -> None:
         """Say how the agent is, to whoever looks at `snapshot` and to the store."""
         outcome = outcome or self.snapshot.outcome
+        in_force = self.snapshot.revision
         if doubt:
             state, reason = ("holding" if self._read else "starting"), doubt
         elif outcome.errors:
             state = "error"
             reason = "; ".join(f"{name}: {text}" for name, text in outcome.errors.items())
         else:
-            state, reason = "ready", ""
+            state, reason, in_force = "ready", "", outcome.revision
         if state == "ready" and self.snapshot.state != "ready":
-            _log.info("ready: revision %d is in force", outcome.revision)
+            _log.info("ready: revision %d is in force", in_force)
         self.snapshot = Snapshot(
-            state, reason, outcome.revision, self._revision, self._lost, outcome
+            state, reason, in_force, self._revision, self._lost, self._guid() or "", outcome
         )
-        self._reporter.node_state(state, reason, outcome)
+        self._reporter.node_state(state, reason, in_force, len(outcome.endpoints))
+
+
+def _plain(text: str) -> str:
+    """Text from the store as it may stand in a log: on one line, nothing invisible."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -31,6 +31,9 @@ class Metrics:
             "tortie_driver_changes", "Objects changed", ["driver"], registry=all_in
         )
         self._lost = Counter("tortie_store_lost", "Times the store was lost", registry=all_in)
+        self._connected = Gauge(
+            "tortie_store_connected", "0 while the store is lost", registry=all_in
+        )
         self._state = Gauge(
             "tortie_state", "1 for the state that holds", ["state"], registry=all_in
         )
@@ -59,6 +62,7 @@ class Metrics:
         now = snapshot()
         for state in STATES:
             self._state.labels(state).set(now.state == state)
+        self._connected.set(not now.store_lost)
         self._revision.set(now.revision)
         self._store.set(now.store_revision)
         self._endpoints.set(len(now.outcome.endpoints))

@@ -23,6 +23,7 @@ from tortie.model import resources as r
 from tortie.store.base import MAX_OPS, Delete, Op, Put, Store
 
 _log = logging.getLogger(__name__)
+AGAIN = 0.5  # seconds between two tries to write while the store is away
 HEARTBEAT = 20.0  # seconds between two signs of life if nothing changes
 _NEEDED = ("nft", "links", "routes", "calc")
 """An endpoint is up only if all of these drivers succeeded."""
@@ -82,6 +83,11 @@ class Reporter:
         elif key.startswith(f"{kinds.WORLD}workloadendpoints/{self._node}/"):
             self._revisions[key] = revision
 
+    def forget(self) -> None:
+        """Tell everything again: the store is another one than what was told was written to."""
+        self._stale |= self._told.keys()
+        self._told, self._receipts, self._own = {}, set(), ()
+
     def report(self, world: World, outcome: Outcome) -> None:
         """Tell what a pass has done for each endpoint, and answer barriers."""
         states = endpoint_states(outcome)
@@ -103,24 +109,27 @@ class Reporter:
 
     def _answer(self, world: World, revision: int) -> None:
         barriers = {each.metadata.name for each in world.all(r.Barrier).values()}
+        for name in self._receipts - barriers:
+            # Whoever waited has taken the receipts away, but perhaps before ours was written.
+            self._write(kinds.receipt_key(name, self._node), None)
         for name in barriers - self._receipts:
             receipt = kinds.Receipt(self._node, revision, time.time())
             self._write(kinds.receipt_key(name, self._node), msgspec.json.encode(receipt))
         self._receipts = barriers
 
-    def node_state(self, state: str, reason: str, outcome: Outcome) -> None:
+    def node_state(self, state: str, reason: str, revision: int, endpoints: int) -> None:
         """Tell how the agent is, when that changes and now and then."""
-        own = (state, reason, len(outcome.endpoints))
+        own = (state, reason, endpoints)
         if own == self._own and time.monotonic() < self._beat + HEARTBEAT:
             return
         self._own, self._beat = own, time.monotonic()
         status = {
             "state": state,
             "reason": reason,
-            "revision": outcome.revision,
+            "revision": revision,
             "time": time.time(),
             "version": __version__,
-            "endpoints": len(outcome.endpoints),
+            "endpoints": endpoints,
         }
         self._write(kinds.node_status_key(self._node), msgspec.json.encode(status))
 
@@ -148,15 +157,19 @@ class Writer:
 
     def _run(self) -> None:
         pending: dict[str, bytes | None] = {}
+        said = ""
         stopping = False
         while not stopping:
             stopping = self._collect(pending)
             try:
                 self._flush(pending)
+                said = ""
             except StoreError as error:
-                _log.warning("status is not written yet: %s", error)
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("status is not written yet: %s", said)
                 if not stopping:
-                    time.sleep(0.5)
+                    time.sleep(AGAIN)
 
     def _collect(self, pending: dict[str, bytes | None]) -> bool:
         """Add what waits to `pending`; whether the end was among it."""

@@ -19,6 +19,7 @@ from tortie.errors import InvalidInput, TortieError
 
 _log = logging.getLogger(__name__)
 MAX_BODY = 1 << 20
+IDLE = 60.0  # seconds without a word after which a connection is closed
 
 Handler = Callable[[str, object], object]
 """Gets the rest of the path and the decoded body."""
@@ -30,43 +31,73 @@ class Unhealthy(TortieError):
     """Answered as 503: the agent is up, but not as it should be."""
 
 
+def _unreadable(error: ValueError) -> dict[str, str]:
+    return {"error": f"the request cannot be read: {error}"}
+
+
+def _answer(handler: Handler, rest: str, body: object) -> tuple[int, object]:
+    """The HTTP status and what to send for a request that somebody answers."""
+    try:
+        return 200, handler(rest, body)
+    except Unhealthy as error:
+        return 503, {"error": error.message, "cure": error.cure}
+    except InvalidInput as error:
+        return 400, {"error": error.message}
+    except TortieError as error:
+        return 409, {"error": error.message, "cure": error.cure}
+    except ValueError as error:
+        return 400, _unreadable(error)
+    except Exception:
+        _log.exception("a request failed")
+        return 500, {"error": "the agent failed", "cure": "see its log"}
+
+
 def _request_handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
     class Request(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "tortie"
+        timeout = IDLE
 
         def _serve(self) -> None:
             first, _, rest = self.path.strip("/").partition("/")
             handler = routes.get((self.command, first))
             if handler is None:
-                return self._send(404, {"error": f"there is no {self.command} /{first} here"})
+                self.close_connection = True
+                self._send(404, {"error": f"there is no {self.command} /{first} here"})
+                return
             try:
-                return self._send(200, handler(rest, self._body()))
-            except Unhealthy as error:
-                return self._send(503, {"error": error.message, "cure": error.cure})
-            except InvalidInput as error:
-                return self._send(400, {"error": error.message})
-            except TortieError as error:
-                return self._send(409, {"error": error.message, "cure": error.cure})
+                body = self._body()
             except ValueError as error:
-                return self._send(400, {"error": f"the request cannot be read: {error}"})
+                self._send(400, _unreadable(error))
+            else:
+                self._send(*_answer(handler, rest, body))
 
         do_GET = do_POST = do_DELETE = _serve
 
         def _body(self) -> object:
             length = int(self.headers.get("Content-Length") or 0)
-            if length > MAX_BODY:
+            if not 0 <= length <= MAX_BODY:
+                self.close_connection = True
+                self._discard(length)
                 raise ValueError(f"it is longer than {MAX_BODY} bytes")
             return json.loads(self.rfile.read(length)) if length else None
+
+        def _discard(self, length: int) -> None:
+            """Hear the client out: it reads no answer before it has said everything."""
+            while length > 0 and (chunk := self.rfile.read(min(length, MAX_BODY))):
+                length -= len(chunk)
 
         def _send(self, status: int, answer: object) -> None:
             plain = isinstance(answer, bytes)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if plain else "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain" if plain else "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            except ConnectionError:
+                self.close_connection = True  # it did not wait for the answer
 
         def address_string(self) -> str:
             return "local"
@@ -92,8 +123,14 @@ def serve_unix(path: Path, routes: Routes) -> socketserver.BaseServer:
                 raise TortieError(f"another agent already serves {path}", "stop it first")
         path.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
-    server = _UnixServer(str(path), _request_handler(routes))
-    path.chmod(0o600)
+    server = _UnixServer(str(path), _request_handler(routes), bind_and_activate=False)
+    try:
+        server.server_bind()
+        path.chmod(0o600)  # before it listens: nobody else may so much as queue up
+        server.server_activate()
+    except OSError as error:
+        server.server_close()
+        raise TortieError(f"cannot listen on {path}: {error.strerror or error}") from error
     return _started(server, "api")
 
 

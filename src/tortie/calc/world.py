@@ -20,6 +20,7 @@ from tortie.calc.members import (
 )
 from tortie.model import kinds, net
 from tortie.model import resources as r
+from tortie.model.validate import validate
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
 """Protocol names of Calico v3 and their IANA numbers."""
@@ -55,20 +56,15 @@ class World:
     def fold(self, key: str, value: bytes | None) -> None:
         """Take in a stored value, or (None) that the key is gone.
 
-        A value that cannot be read leaves the last readable one in force, and is noted.
+        A value that cannot be read, or is not valid, is noted and otherwise as if it were gone.
         """
-        if value is None:
-            self.unreadable.pop(key, None)
-            self.put(key, None)
-            return
-        try:
-            resource = kinds.decode(value)
-            if kinds.key(resource) != key:
-                raise kinds.Undecodable("it is stored under a key that is not its own")
-        except kinds.Undecodable as error:
-            self.unreadable[key] = str(error)
-            return
         self.unreadable.pop(key, None)
+        resource = None
+        if value is not None:
+            try:
+                resource = _read(key, value)
+            except kinds.Undecodable as error:
+                self.unreadable[key] = str(error)
         self.put(key, resource)
 
     def put(self, key: str, resource: r.Resource | None) -> None:
@@ -173,6 +169,19 @@ class World:
             if profile is not None:
                 labels = profile.spec.labels_to_apply | labels  # the first listed wins (Calico v3)
         return labels
+
+
+def _read(key: str, value: bytes) -> r.Resource:
+    """The resource of a stored value. Raises Undecodable.
+
+    Whoever wrote it may have passed by the checks of `tortie apply`; what follows relies on them.
+    """
+    resource = kinds.decode(value)
+    if kinds.key(resource) != key:
+        raise kinds.Undecodable("it is stored under a key that is not its own")
+    for problem in validate(resource):
+        raise kinds.Undecodable(f"stored object is not valid: {problem}")
+    return resource
 
 
 def endpoint_labels(endpoint: r.WorkloadEndpoint) -> dict[str, str]:
