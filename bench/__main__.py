@@ -17,7 +17,7 @@ from bench.machine import machine
 from bench.traffic import Stuck
 from tortie.errors import TortieError
 
-ROUNDS, SECONDS, CHANGES = 25, 0.3, 20
+ROUNDS, SECONDS, CHANGES = 31, 0.3, 20
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_CHANGES = 6, 0.2, 5
 
 

@@ -8,7 +8,7 @@ from tabulate import tabulate
 from bench import apply
 from bench.apply import Applied
 from bench.machine import Machine
-from bench.rounds import LIMIT, LOOPBACK, MEASURES, Samples
+from bench.rounds import LIMIT, LOOPBACK, MEASURES, OVERLAY, Samples
 from bench.stats import Middle, middle, ratios
 
 UNITS = {"throughput": ("Gbit/s", 1e9), "round_trips": ("/s", 1.0), "connections": ("/s", 1.0)}
@@ -46,7 +46,8 @@ def tables(run: Run) -> str:
             f" {'95 % interval' if run.rounds > 5 else 'range'};\nthe ratio is that to {LIMIT}"
             " routing in the same round"
         )
-    parts += [_table(measure, run.samples) for measure in MEASURES if run.samples]
+        parts += [_table(measure, run.samples) for measure in MEASURES]
+        parts.append(_duel(run.samples))
     if run.applied:
         head = f"from apply to enforced, ms {'':21} {'p50':>7} {'p99':>8} {'max':>8}"
         parts.append(
@@ -72,6 +73,22 @@ def _table(measure: str, samples: Samples) -> str:
         colalign=("left", "right", "left", "right", "left"),
     )  # fmt: skip
     return f"{TITLES[measure]}\n{text}"
+
+
+def _duel(samples: Samples) -> str:
+    """Tortie's rates as ratios to those of each rival, of iptables the one with its policies."""
+    rows = []
+    for measure in MEASURES:
+        for name in (each for each in samples if each.startswith("tortie-")):
+            rivals = (LIMIT, OVERLAY, name.replace("tortie", "iptables"))
+            cells = [
+                _cells(ratios(samples[name][measure], samples[rival][measure]), 2)
+                for rival in rivals
+            ]
+            rows.append((measure, name, *(text for cell in cells for text in cell)))
+    head = ["Tortie against", "", LIMIT, "", OVERLAY, "", "iptables", ""]
+    align = ("left", "left", *("right", "left") * 3)
+    return tabulate(rows, head, "plain", disable_numparse=True, colalign=align)
 
 
 def _cells(found: Middle, digits: int) -> tuple[str, str]:

@@ -12,6 +12,8 @@ MEASURES = ("throughput", "round_trips", "connections")
 LIMIT = "plain"
 """What all others are compared with."""
 
+OVERLAY = "bridge-vxlan"
+
 LOOPBACK = "loopback"
 """No network at all: what the client and the server themselves can do."""
 
