@@ -130,7 +130,7 @@ class Site:
 
     def pings(self, source: str, destination: str, *options: str) -> bool:
         address = self.addresses.get(destination, destination)
-        done = self.run(source, "ping", "-c1", "-W1", "-n", *options, address, check=False)
+        done = self.run(source, "ping", "-c1", "-W0.5", "-n", *options, address, check=False)
         return done.returncode == 0
 
     # --- changing ---------------------------------------------------------------------------

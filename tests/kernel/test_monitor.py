@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from namespaces import eventually, inside_fresh, ip
@@ -54,6 +55,21 @@ def test_only_routes_of_one_protocol_if_so_asked() -> None:
         ip("route add blackhole 10.65.0.1/32 proto 12", "route add blackhole default proto 84")
         expect(events, KernelEvent("route", prefix="0.0.0.0/0", protocol=84))
         assert [each.protocol for each in events] == [84]
+
+
+@pytest.mark.parametrize("name", ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
+def test_a_host_that_no_longer_forwards_is_told(name: str) -> None:
+    with inside_fresh():
+        setting = Path("/proc/sys/net", name)
+        setting.write_text("1")
+        events: list[KernelEvent] = []
+        monitor = Monitor(events.append)
+        monitor.start()
+        try:
+            setting.write_text("0")
+            expect(events, KernelEvent("setting"))
+        finally:
+            monitor.stop()
 
 
 def test_a_burst_that_does_not_fit_is_told_as_lost() -> None:

@@ -9,7 +9,7 @@ from tortie.store.syncer import Batch, Lost
 
 @dataclass(frozen=True, slots=True)
 class KernelChanged:
-    """Somebody, perhaps this agent itself, changed links, addresses or routes."""
+    """Somebody, perhaps this agent itself, changed links, addresses, routes, settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What changes in the network of a namespace, told as it happens: links, addresses, routes.
+"""What changes in the network of a namespace, told as it happens: links, addresses, routes, and
+whether interfaces forward.
 
 Neighbours are left out: on a busy host they change without pause and mean nothing to us.
 """
@@ -33,12 +34,17 @@ from tortie.kernel.rtnetlink import (
 )
 
 # linux/rtnetlink.h RTNLGRP_*
-_GROUPS = {"link": 1, "IPv4 address": 5, "IPv4 route": 7, "IPv6 address": 9, "IPv6 route": 11}
+_GROUPS = {
+    "link": 1, "IPv4 address": 5, "IPv4 route": 7, "IPv6 address": 9, "IPv6 route": 11,
+    "IPv4 setting": 24, "IPv6 setting": 25,
+}  # fmt: skip
+# linux/rtnetlink.h, linux/netconf.h: forwarding, reverse path filter, proxy ARP of an interface
+_RTM_NEWNETCONF = 80
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 _ROOM = 8 << 20  # about ten thousand routes at once
 
-Kind = Literal["link", "address", "route", "resync"]
+Kind = Literal["link", "address", "route", "setting", "resync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class KernelEvent:
     """Something appeared, changed or (deleted) went. `resync`: events were lost, read it all.
 
     A link has `interface`, an address `interface` (if it still is there) and `prefix`, a route
-    `prefix` and the number of its `protocol`.
+    `prefix` and the number of its `protocol`; a setting is a sysctl, such as forwarding.
     """
 
     kind: Kind
@@ -159,6 +165,8 @@ def _event(received: netlink.Received, protocol: int | None) -> KernelEvent | No
         deleted = received.kind == RTM_DELROUTE
         prefix = f"{netlink.unpacked(value)}/{length}"
         return KernelEvent("route", prefix=prefix, deleted=deleted, protocol=whose)
+    if received.kind == _RTM_NEWNETCONF:
+        return KernelEvent("setting")
     return None
 
 
