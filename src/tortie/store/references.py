@@ -2,87 +2,115 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 from tortie.errors import Problem
 from tortie.model import kinds, net
 from tortie.model import resources as r
+from tortie.model.validate_network import BLOCK_SIZES
+from tortie.model.validate_rules import BUILT_IN_TIERS
+from tortie.model.words import nearest, quote
 
-BUILT_IN_TIERS = ("default",)
-World = Mapping[str, r.Resource]
 
+@dataclass(frozen=True)
+class World:
+    """Everything as it would be, by store key.
 
-def problems_of(
-    resource: r.Resource, before: r.Resource | None, world: World, complete: bool
-) -> Iterator[Problem]:
-    """What is wrong with a resource among all others.
-
-    `before` is what it replaces, `world` everything as it would be, by store key. Unless the world
-    is `complete`, what is not there may still be elsewhere, and is not missed.
+    Unless it is `complete`, what is not there may still be elsewhere, and is not missed.
     """
+
+    resources: Mapping[str, r.Resource]
+    complete: bool = True
+
+    @cached_property
+    def owners(self) -> Mapping[str, list[str]]:
+        """The keys of the workload endpoints that claim an address."""
+        found: dict[str, list[str]] = {}
+        for key, each in self.resources.items():
+            if isinstance(each, r.WorkloadEndpoint):
+                for address in each.spec.ip_networks:
+                    found.setdefault(address, []).append(key)
+        return found
+
+    @cached_property
+    def pools(self) -> Mapping[str, net.Net]:
+        """The prefixes of the pools by name, of those that have one."""
+        found = {}
+        for each in self.resources.values():
+            if isinstance(each, r.IPPool):
+                try:
+                    found[each.metadata.name] = net.parse_net(each.spec.cidr)
+                except net.NetError:
+                    continue  # hosts hold because of it; it is nobody else's fault
+        return found
+
+
+def problems_of(resource: r.Resource, before: r.Resource | None, world: World) -> Iterator[Problem]:
+    """What is wrong with a valid resource among all others. `before` is what it replaces."""
     match resource:
         case r.NetworkPolicy() | r.GlobalNetworkPolicy():
-            if complete:
+            if world.complete:
                 yield from _tier(resource, world)
         case r.IPPool():
             yield from _pool(resource, before, world)
         case r.WorkloadEndpoint():
-            yield from _endpoint(resource, world, complete)
+            yield from _endpoint(resource, world)
         case _:
             pass
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+def _cure(name: str, known: list[str], kind: str) -> str:
+    close = nearest(name, known)
+    return f"did you mean {quote(close)}?" if close else f"apply a {kind} of that name first"
 
 
 def _tier(policy: r.NetworkPolicy | r.GlobalNetworkPolicy, world: World) -> Iterator[Problem]:
     tier = policy.spec.tier
-    if tier in BUILT_IN_TIERS or f"{kinds.WORLD}tiers/{tier}" in world:
+    if tier in BUILT_IN_TIERS or f"{kinds.WORLD}tiers/{tier}" in world.resources:
         return
-    known = [each.metadata.name for each in world.values() if isinstance(each, r.Tier)]
-    cure = _nearest(tier, [*known, *BUILT_IN_TIERS]) or "apply a Tier of that name first"
-    yield Problem(f"there is no Tier {tier!r}", cure, "spec.tier")
+    known = [each.metadata.name for each in world.resources.values() if isinstance(each, r.Tier)]
+    cure = _cure(tier, [*known, *BUILT_IN_TIERS], "Tier")
+    yield Problem(f"there is no Tier {quote(tier)}", cure, "spec.tier")
 
 
 def _pool(pool: r.IPPool, before: r.Resource | None, world: World) -> Iterator[Problem]:
     mine = net.parse_net(pool.spec.cidr)
     if isinstance(before, r.IPPool):
-        if net.parse_net(before.spec.cidr) != mine:
+        for path, what, old, new in (
+            ("spec.cidr", "cidr", before.spec.cidr, mine.text),
+            ("spec.blockSize", "block size", _block_size(before), _block_size(pool)),
+        ):
+            if old != new:
+                text = f"the {what} of a pool never changes; it is {old}"
+                yield Problem(text, "make another pool", path)
+    for name, theirs in world.pools.items():
+        if name != pool.metadata.name and mine.overlaps(theirs):
             yield Problem(
-                f"the cidr of a pool never changes; it is {before.spec.cidr}",
-                "make another pool",
+                f"{mine.text} overlaps with pool {name} ({theirs.text})",
+                "pools must not overlap",
                 "spec.cidr",
             )
-        if before.spec.block_size != pool.spec.block_size:
-            yield Problem(
-                f"the block size of a pool never changes; it is {before.spec.block_size}",
-                "make another pool",
-                "spec.blockSize",
-            )
-    for other in world.values():
-        if isinstance(other, r.IPPool) and other.metadata.name != pool.metadata.name:
-            theirs = net.parse_net(other.spec.cidr)
-            if mine.overlaps(theirs):
-                yield Problem(
-                    f"{mine.text} overlaps with pool {other.metadata.name} ({theirs.text})",
-                    "pools must not overlap",
-                    "spec.cidr",
-                )
 
 
-def _endpoint(endpoint: r.WorkloadEndpoint, world: World, complete: bool) -> Iterator[Problem]:
+def _block_size(pool: r.IPPool) -> int:
+    _, _, default = BLOCK_SIZES[6 if ":" in pool.spec.cidr else 4]
+    return pool.spec.block_size or default
+
+
+def _endpoint(endpoint: r.WorkloadEndpoint, world: World) -> Iterator[Problem]:
     node = endpoint.spec.node
-    if complete and f"{kinds.WORLD}nodes/{node}" not in world:
-        known = [each.metadata.name for each in world.values() if isinstance(each, r.Node)]
-        cure = _nearest(node, known) or "apply a Node of that name first"
-        yield Problem(f"there is no Node {node!r}", cure, "spec.node")
-    mine = set(endpoint.spec.ip_networks)
-    key = kinds.key(endpoint)
-    for other_key, other in world.items():
-        if isinstance(other, r.WorkloadEndpoint) and other_key != key:
-            for shared in mine & set(other.spec.ip_networks):
-                name = f"{other.metadata.namespace}/{other.metadata.name}"
-                yield Problem(f"{shared} belongs to {name}", "give each its own", "spec.ipNetworks")
+    if world.complete and f"{kinds.WORLD}nodes/{node}" not in world.resources:
+        every = world.resources.values()
+        known = [each.metadata.name for each in every if isinstance(each, r.Node)]
+        yield Problem(f"there is no Node {quote(node)}", _cure(node, known, "Node"), "spec.node")
+    for address in endpoint.spec.ip_networks:
+        for key in world.owners[address]:
+            if key != kinds.key(endpoint):
+                other = world.resources[key].metadata
+                yield Problem(
+                    f"{address} belongs to {other.namespace}/{other.name}",
+                    "give each its own",
+                    "spec.ipNetworks",
+                )

@@ -18,8 +18,10 @@ from tortie.model import kinds
 from tortie.model import resources as r
 from tortie.model.normalise import normalise
 from tortie.model.validate import validate
+from tortie.model.validate_rules import BUILT_IN_TIERS
+from tortie.model.words import quote
 from tortie.store.base import MAX_OPS, Delete, Entry, Op, Put, Store
-from tortie.store.references import problems_of
+from tortie.store.references import World, problems_of
 
 R = TypeVar("R", bound=r.Resource)
 CLUSTER = kinds.WORLD + "clusterinformations/default"
@@ -47,7 +49,14 @@ class Applied:
 def read(store: Store, kind: kinds.Kind, node: str | None = None) -> list[Stored]:
     """All resources of a kind, in order of key. Raises StoreUnavailable, Undecodable."""
     listing = store.list(kinds.prefix(kind, node))
-    return [Stored(kinds.decode(entry.value), entry.revision) for entry in listing.entries]
+    return [Stored(_decode(entry), entry.revision) for entry in listing.entries]
+
+
+def _decode(entry: Entry) -> r.Resource:
+    try:
+        return kinds.decode(entry.value)
+    except kinds.Undecodable as error:
+        raise kinds.Undecodable(f"{quote(entry.key)}: {error.message}") from error
 
 
 def initialise(store: Store) -> str:
@@ -84,11 +93,11 @@ def apply(
     written last, which every host answers once it enforces all of it. `problem` may add file and
     line. Raises InvalidInput, StoreError.
     """
-    initialise(store)
-    wanted = [normalise(each) for each in resources]
+    wanted = _valid(resources, problem)
+    done: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
         try:
-            return _apply_once(store, wanted, barrier, problem)
+            return _apply_once(store, wanted, barrier, problem, done)
         except Conflict:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -101,21 +110,25 @@ def _apply_once(
     wanted: Sequence[r.Resource],
     barrier: bool,
     problem: Callable[[r.Resource, Problem], Problem],
+    done: dict[str, str],
 ) -> Applied:
+    """One try; `done` is what tries before this one did, by key, and gains what this one does."""
     listing = store.list(kinds.WORLD)
     there = {entry.key: entry for entry in listing.entries}
-    _check(there.values(), wanted, problem)
+    _check_together(there.values(), wanted, problem)
+    if CLUSTER not in there:
+        initialise(store)
     position = {kind.name: index for index, kind in enumerate(kinds.KINDS)}
     ordered = sorted(wanted, key=lambda each: position[kinds.kind_of(each).name])
-    actions: list[tuple[str, r.Resource]] = []
+    actions: dict[str, str] = {}
     ops: list[Op] = []
     for resource in ordered:
         key, value = kinds.key(resource), kinds.encode(resource)
         old = there.get(key)
         if old is not None and old.value == value:
-            actions.append(("unchanged", resource))
+            actions[key] = done.get(key, "unchanged")
             continue
-        actions.append(("created" if old is None else "configured", resource))
+        actions[key] = "created" if old is None else "configured"
         ops.append(Put(key, value, expect=0 if old is None else old.revision))
     token = ""
     if barrier:
@@ -124,8 +137,11 @@ def _apply_once(
     count = max(1, -(-len(ops) // MAX_OPS))
     revision = listing.revision
     for start in range(0, len(ops), MAX_OPS):
-        revision = store.commit(ops[start : start + MAX_OPS])
-    return Applied(tuple(actions), revision, token, count)
+        part = ops[start : start + MAX_OPS]
+        revision = store.commit(part)
+        done |= {op.key: actions[op.key] for op in part if op.key in actions}
+    told = tuple((actions[kinds.key(each)], each) for each in ordered)
+    return Applied(told, revision, token, count)
 
 
 def _barrier(token: str) -> Put:
@@ -143,25 +159,46 @@ def check(
     problem: Callable[[r.Resource, Problem], Problem] = lambda _, problem: problem,
 ) -> None:
     """Refuse what apply would (without a store: as far as objects tell). Raises InvalidInput."""
+    wanted = _valid(resources, problem)
     there = store.list(kinds.WORLD).entries if store else ()
-    _check(there, [normalise(each) for each in resources], problem, complete=store is not None)
+    _check_together(there, wanted, problem, complete=store is not None)
 
 
-def _check(
+def _valid(
+    resources: Sequence[r.Resource], problem: Callable[[r.Resource, Problem], Problem]
+) -> list[r.Resource]:
+    """The resources as they are kept, if each is valid by itself. Raises InvalidInput."""
+    found = [problem(each, fault) for each in resources for fault in validate(each)]
+    seen: set[str] = set()
+    for each in resources:
+        key = kinds.key(each)
+        if key in seen:
+            fault = Problem(f"{type(each).__name__} {quote(each.metadata.name)} is there twice")
+            found.append(problem(each, fault))
+        seen.add(key)
+    if found:
+        raise InvalidInput(found)
+    return [normalise(each) for each in resources]
+
+
+def _check_together(
     there: Iterable[Entry],
     wanted: Sequence[r.Resource],
     problem: Callable[[r.Resource, Problem], Problem],
     complete: bool = True,
 ) -> None:
-    after = {entry.key: kinds.decode(entry.value) for entry in there}
-    before = dict(after)
-    after |= {kinds.key(each): each for each in wanted}
-    found = [problem(each, fault) for each in wanted for fault in validate(each)]
-    for each in wanted:
-        found += [
-            problem(each, fault)
-            for fault in problems_of(each, before.get(kinds.key(each)), after, complete)
-        ]
+    before: dict[str, r.Resource] = {}
+    for entry in there:
+        try:
+            before[entry.key] = kinds.decode(entry.value)
+        except kinds.Undecodable:
+            continue  # it must not keep anybody from writing what would repair it
+    world = World(before | {kinds.key(each): each for each in wanted}, complete)
+    found = [
+        problem(each, fault)
+        for each in wanted
+        for fault in problems_of(each, before.get(kinds.key(each)), world)
+    ]
     if found:
         raise InvalidInput(found)
 
@@ -188,7 +225,7 @@ def delete(store: Store, resource: r.Resource) -> bool:
 def _needed_by(store: Store, resource: r.Resource) -> str:
     """What would be left without its ground if this resource went; empty if nothing."""
     match resource:
-        case r.Tier():
+        case r.Tier() if resource.metadata.name not in BUILT_IN_TIERS:
             for kind in ("NetworkPolicy", "GlobalNetworkPolicy"):
                 for each in read(store, kinds.BY_NAME[kind]):
                     policy = each.resource
