@@ -22,8 +22,9 @@ def desired_for(
 
     `protected` are addresses (such as the store's) that no namespace default reaches.
     """
-    local, refused = _local(world, node)
-    firewall = policy.firewall(world, local, Options(cluster_default, protected))
+    options = Options(cluster_default, protected)
+    local, refused = _local(world, node, options)
+    firewall = policy.firewall(world, local, options)
     return d.Desired(
         node=node,
         revision=revision,
@@ -35,11 +36,15 @@ def desired_for(
     )
 
 
-def _local(world: World, node: str) -> tuple[list[r.WorkloadEndpoint], tuple[tuple[str, str], ...]]:
+def _local(
+    world: World, node: str, options: Options
+) -> tuple[list[r.WorkloadEndpoint], tuple[tuple[str, str], ...]]:
     """The endpoints that this host can serve, and why it cannot serve the others.
 
     Two that claim one interface or address: the first by name has it, the other is refused.
+    One that claims a node's address or the store's would draw the fabric's traffic to itself.
     """
+    fabric = policy.fabric_addresses(world, options, peers=False)
     taken: dict[str, str] = {}
     served, refused = [], []
     for endpoint in world.endpoints_on(node):
@@ -49,6 +54,8 @@ def _local(world: World, node: str) -> tuple[list[r.WorkloadEndpoint], tuple[tup
         clash = next((claim for claim in claims if claim in taken), None)
         if not spec.interface_name.startswith(d.INTERFACE_PREFIX):
             refused.append((name, f"interface names begin with {d.INTERFACE_PREFIX!r} here"))
+        elif stolen := sorted(set(fabric) & set(spec.ip_networks)):
+            refused.append((name, f"{stolen[0]} is the fabric's: a node's or the store's"))
         elif clash is not None:
             refused.append((name, f"{clash} belongs to {taken[clash]}"))
         else:

@@ -28,7 +28,7 @@ NAMESPACE_DEFAULTS = ("tenant", "open", "isolated")
 DEFAULT_ANNOTATION = "tortie.dev/default"
 ALLOW_ALL_PROFILE = "projectcalico-default-allow"  # Calico v3: built in
 NODES = "nodes"
-"""Id of the set of addresses that belong to the fabric: nodes and store."""
+"""Id of the set of addresses that belong to the fabric: nodes, their BGP peers and store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,21 @@ def firewall(world: World, endpoints: Sequence[r.WorkloadEndpoint], options: Opt
     )
 
 
-def fabric_addresses(world: World, options: Options) -> list[str]:
-    """The addresses of all nodes, and those that the settings protect, as CIDRs."""
-    found = list(options.protected)
+def fabric_addresses(world: World, options: Options, peers: bool = True) -> list[str]:
+    """The addresses of all nodes, with `peers` of who they speak BGP with, and those that the
+    settings protect, as CIDRs."""
+    found = [*options.protected, *(peer_addresses(world) if peers else ())]
     for node in world.all(r.Node).values():
         bgp = node.spec.bgp or r.NodeBgp()
         found += [each for each in (bgp.ipv4_address, bgp.ipv6_address) if each]
         found += [each.address for each in node.spec.addresses]
     return sorted({host_cidr(each) for each in found})
+
+
+def peer_addresses(world: World) -> list[str]:
+    """Of the routers and others that nodes speak BGP with by address."""
+    peers = [peer.spec.peer_ip for peer in world.all(r.BGPPeer).values()]
+    return [net.parse_peer(each)[0].text for each in peers if each]
 
 
 def policy_id(policy: AnyPolicy | r.Profile) -> str:

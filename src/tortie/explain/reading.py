@@ -71,8 +71,13 @@ class Reading:
         return None
 
     def is_fabric(self, address: Address) -> bool:
-        """A node's address, or another that no namespace default reaches (the store's)."""
-        return self.node_at(address) is not None or within(address, self.protected)
+        """A node's address or its BGP peer's, or another that no namespace default reaches (the
+        store's)."""
+        return (
+            self.node_at(address) is not None
+            or within(address, self.protected)
+            or any(address == _peer_address(each) for each in self._of(r.BGPPeer))
+        )
 
     # --- policies, tiers, profiles ------------------------------------------------------------
 
@@ -264,6 +269,16 @@ def directions(policy: AnyPolicy) -> set[r.Direction]:
 def selector(text: str) -> Selector:
     """The selector of a text. Raises SelectorError."""
     return parse(text)
+
+
+def _peer_address(peer: r.BGPPeer) -> Address | None:
+    """Of a peer that is given as ADDRESS, V4:PORT or [V6]:PORT."""
+    text = peer.spec.peer_ip
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    return ip_address(text) if text else None
 
 
 def _node_addresses(node: r.Node) -> set[Address]:
