@@ -245,6 +245,34 @@ def test_an_emptied_cluster_is_another_history(own: EtcdServer) -> None:
         assert store.list(P).revision < last
 
 
+@pytest.mark.parametrize("where", [P, "/elsewhere/"])
+def test_a_cluster_replaced_by_one_that_is_ahead_is_another_history(
+    own: EtcdServer, where: str
+) -> None:
+    """It keeps its id, as one that is restored from a copy of its data does."""
+    data, aside = own.directory / "data", own.directory / "aside"
+    with opened(own.url) as store:
+        store.commit([Put(P + "first", b"")])
+        for n in range(9):
+            last = store.commit([Put(P + "a", b"%d" % n)])
+        own.stop()
+        data.rename(aside)
+        own.start()
+        for n in range(written):
+            store.commit([Put(P + "other", b"%d" % n)])
+        listing = store.list(P)
+        assert listing.revision < last
+        watch = store.watch(P, listing.revision)
+        assert watch.next(0.1) is None
+        own.stop()
+        shutil.rmtree(data)
+        aside.rename(data)
+        own.start()
+        with pytest.raises(Compacted):
+            watch.next(10)
+        assert {entry.key for entry in store.list(P).entries} == {P + "first", P + "a"}
+
+
 def openssl(directory: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 

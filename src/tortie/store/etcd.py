@@ -14,7 +14,7 @@ from tortie.store import etcd_pb2 as pb
 from tortie.store.base import Check, Entry, Listing, Op, Put
 from tortie.store.checks import check_key, check_ops, conflict
 from tortie.store.etcd_cluster import RANGE, TXN, Cluster
-from tortie.store.etcd_watch import EtcdWatch, Head, entry_of, range_end
+from tortie.store.etcd_watch import EtcdWatch, Head, Mark, entry_of, range_end
 from tortie.store.url import EtcdUrl
 
 PAGE = 2000  # keys in one answer of a listing
@@ -31,6 +31,8 @@ class EtcdStore:
         self._cluster = Cluster(url)
         self._page = page
         self._cluster_id = 0  # of the last answer
+        self._listed: dict[str, tuple[int, Mark]] = {}
+        """by prefix: the revision of the last listing, and what its history is known by"""
         self._watches: set[EtcdWatch] = set()
         self._watches_lock = threading.Lock()
 
@@ -49,9 +51,11 @@ class EtcdStore:
         check_key(prefix)
         for _ in range(LIST_ATTEMPTS):
             try:
-                return self._list(prefix.encode())
+                listing = self._list(prefix.encode())
             except Compacted:
                 continue  # compacted, or replaced by a restored one, between two pages
+            self._listed[prefix] = listing.revision, _mark(listing)
+            return listing
         raise StoreUnavailable("etcd is compacted faster than it can be listed", "compact less")
 
     def commit(self, ops: Sequence[Op]) -> int:
@@ -76,8 +80,16 @@ class EtcdStore:
     def watch(self, prefix: str, after: int) -> EtcdWatch:
         """See base.Store. The watch outlives lost connections and restarts of a few seconds."""
         check_key(prefix)
+        listed, mark = self._listed.get(prefix, (0, None))
         watch = EtcdWatch(
-            self._cluster, prefix, after, self._cluster_id, lambda: self._head(prefix), self._forget
+            self._cluster,
+            prefix,
+            after,
+            self._cluster_id,
+            mark if listed == after else None,
+            lambda: self._head(prefix),
+            lambda mark: self._holds(prefix, mark),
+            self._forget,
         )
         with self._watches_lock:
             self._watches.add(watch)
@@ -100,6 +112,19 @@ class EtcdStore:
         header = self._range(pb.RangeRequest(key=key.encode(), keys_only=True)).header
         return Head(header.cluster_id, header.revision)
 
+    def _holds(self, prefix: str, mark: Mark) -> bool:
+        """Whether the mark is in the cluster's history. Raises Compacted if it is too long ago."""
+        key = (mark.key or prefix).encode(errors="surrogateescape")
+        request = pb.RangeRequest(key=key, keys_only=True, limit=1)
+        if not mark.key:
+            request.range_end = range_end(key)
+        now = self._range(request).kvs
+        if mark.key and now and now[0].mod_revision == mark.revision:
+            return True
+        request.revision = mark.revision
+        then = self._range(request).kvs
+        return [kv.mod_revision for kv in then] == ([mark.revision] if mark.key else [])
+
     def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         answer = self._cluster.call(RANGE, request, repeat=True)
         self._cluster_id = answer.header.cluster_id
@@ -117,6 +142,13 @@ class EtcdStore:
                 raise Compacted("the etcd cluster was replaced by another", "list again")
             entries += [entry_of(kv) for kv in answer.kvs]
         return Listing(tuple(entries), first.header.revision)
+
+
+def _mark(listing: Listing) -> Mark:
+    if not listing.entries:
+        return Mark("", listing.revision)
+    newest = max(listing.entries, key=lambda entry: entry.revision)
+    return Mark(newest.key, newest.revision)
 
 
 def _compare(op: Op) -> pb.Compare:

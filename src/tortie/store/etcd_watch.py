@@ -38,11 +38,20 @@ class Head:
     revision: int
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What a history is known by: at `revision` this key was written, or ("") there was none."""
+
+    key: str
+    revision: int
+
+
 class EtcdWatch:
     """See base.Watch. A thread reads the stream and puts what it says into a queue.
 
-    `after` is of the cluster `cluster_id` (0: not known yet); `head` asks where the cluster is now.
-    A broken stream is opened again, from the last revision on, at any member that answers.
+    `after` is of the cluster `cluster_id` (0: not known yet), and of the history with `mark` in it
+    (None: not known); `head` asks where the cluster is now, `holds` whether a mark is in its
+    history. A broken stream is opened again, from the last revision on, at any member that answers.
     """
 
     def __init__(
@@ -51,14 +60,18 @@ class EtcdWatch:
         prefix: str,
         after: int,
         cluster_id: int,
+        mark: Mark | None,
         head: Callable[[], Head],
+        holds: Callable[[Mark], bool],
         forget: Callable[[EtcdWatch], None],
     ) -> None:
         self._cluster = cluster
         self._prefix = prefix.encode()
         self._after = after
         self._cluster_id = cluster_id
+        self._mark = mark
         self._head = head
+        self._holds = holds
         self._forget = forget
         self._queue: queue.SimpleQueue[Changes | StoreError | None] = queue.SimpleQueue()
         self._failure: StoreError | None = None
@@ -168,10 +181,16 @@ class EtcdWatch:
             # The member may only be behind the others; if all are, the cluster was restored.
             if header.revision < self._after and self._head().revision < self._after:
                 raise Compacted("the revision of etcd went backwards", "list again")
+            # A cluster that was emptied or restored keeps its id, and may be ahead of us again.
+            if self._mark and not self._holds(self._mark):
+                raise Compacted("etcd was restored from elsewhere", "list again")
             self._live, self._renewed = True, False
         events = [event for event in answer.events if event.kv.mod_revision > self._after]
         if events:
             self._after = events[-1].kv.mod_revision
+            written = [event.kv for event in events if event.type == pb.Event.PUT]
+            if written:
+                self._mark = Mark(entry_of(written[-1]).key, written[-1].mod_revision)
             self._queue.put(Changes(self._after, tuple(_event(event) for event in events)))
         elif not answer.created and not answer.events:
             self._after = max(self._after, header.revision)  # progress: all before this was sent
