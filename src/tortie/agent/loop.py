@@ -86,6 +86,8 @@ class Agent:
         self._protected = protected
         self._clock = clock
         self._world = World()
+        self._desired: Desired | None = None
+        """what the drivers were last told; it stands while the store is in doubt"""
         self._kept = memory.load()
         self._identity = ""
         self._revision = 0
@@ -225,6 +227,7 @@ class Agent:
         if doubt:
             if doubt != self.snapshot.reason:
                 _log.warning("holding what is in force: %s", doubt)
+            self._hold()
             self._publish(doubt)
             return
         started = self._clock()
@@ -236,6 +239,7 @@ class Agent:
             outcome = replace(
                 self.snapshot.outcome, revision=self._revision, errors={"calc": str(error)}
             )
+            self._hold()
         else:
             outcome = self._drive(desired)
         self._recorder.passed(self._clock() - started, outcome)
@@ -249,8 +253,23 @@ class Agent:
         # Also if a driver failed: what this host has begun to follow, it goes on with.
         self._remember(belief.Kept(self._guid() or "", self._identity, self._revision))
 
+    def _hold(self) -> None:
+        """See that what was in force still is: doubt of the store repairs no deleted rule."""
+        errors: object = None
+        if self._desired is not None:
+            errors = self._drive(self._desired).errors
+        elif self._drivers:
+            try:
+                self._drivers[0].prepare()
+            except TortieError as error:
+                _log.error("%s: %s", self._drivers[0].name, error)
+                errors = error
+        if errors:
+            self._want(self._clock() + RETRY[1])
+
     def _drive(self, desired: Desired) -> Outcome:
         """Every driver in order. If the filter fails nothing else moves: no route before policy."""
+        self._desired = desired
         errors: dict[str, str] = {}
         changed: dict[str, int] = {}
         missing: set[str] = set()
