@@ -150,10 +150,10 @@ def send(packet: Packet) -> None:
     kind = socket.AF_INET6 if six else socket.AF_INET
     with socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW) as channel:
         with contextlib.suppress(OSError):  # no route to it: it does not arrive
-            channel.sendto(_bytes(packet, kind), (packet.destination, 0))
+            channel.sendto(packet_bytes(packet, kind), (packet.destination, 0))
 
 
-def _bytes(packet: Packet, kind: socket.AddressFamily) -> bytes:
+def packet_bytes(packet: Packet, kind: socket.AddressFamily) -> bytes:
     source = socket.inet_pton(kind, packet.source)
     destination = socket.inet_pton(kind, packet.destination)
     body = _body(packet)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 from filters import filters
 from hypothesis import HealthCheck, given, settings
-from nft_rig import ROUTER, UP, WORKLOADS, Packet, Rig, rig
+from nft_rig import ROUTER, UP, WORKLOADS, Packet, Rig, packet_bytes, rig
 from tracer import allows
 
 from tortie.dataplane.nft import render, script_full
@@ -247,6 +248,17 @@ def test_arp_speaks_for_its_own_address_and_mac_only(net: Rig) -> None:
         assert net.pings("w1", "169.254.1.1") == answered
     net.apply(BOTH_OPEN)
     net.run("w1", "ip", "neigh", "flush", "dev", "eth0")
+
+
+def test_a_workload_cannot_fill_the_neighbour_table_with_made_up_addresses(net: Rig) -> None:
+    with netns.entered(net.ns("w1")):
+        gateway = ("fe80::1", 0, 0, socket.if_nametoindex("eth0"))
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as channel:
+            for number in range(1, 400):
+                echo = Packet(f"fe80::bad:{number:x}", "fe80::1", 58, icmp=(128, 0))
+                channel.sendto(packet_bytes(echo, socket.AF_INET6), gateway)
+    made = net.run("r", "ip", "-6", "neigh", "show", "dev", "tor1", "nud", "all")
+    assert 0 < made.count("fe80::bad:") < 100
 
 
 def _mac(net: Rig, place: str) -> str:

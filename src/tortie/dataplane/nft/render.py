@@ -37,6 +37,10 @@ MAY_SEND = (
 )
 """What a workload may send from an address that is not its own."""
 
+ND_LIMIT = "ip6 saddr fe80::/10 limit rate over 50/second burst 50 packets counter drop"
+"""A link-local address can be made up, and each that solicits costs an entry of the neighbour
+table, which is the whole host's (1,024) and keeps what is younger than about 8 s."""
+
 MAY_REACH_HOST = (
     f"ip daddr {GATEWAY_V4} icmp type 8",
     f"ip6 daddr {GATEWAY_V6} icmpv6 type 128",
@@ -106,6 +110,7 @@ def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
             (
                 "iifname . ip saddr @live4 accept",
                 "iifname . ip6 saddr @live6 accept",
+                ND_LIMIT,
                 *(f"{each} accept" for each in MAY_SEND),
                 "iifname vmap @sources",
                 'counter drop comment "source is not live here"',
