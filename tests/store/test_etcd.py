@@ -258,8 +258,8 @@ def test_a_cluster_replaced_by_one_that_is_ahead_is_another_history(
         own.stop()
         data.rename(aside)
         own.start()
-        for n in range(written):
-            store.commit([Put(P + "other", b"%d" % n)])
+        for n in range(3):
+            store.commit([Put(where + "other", b"%d" % n)])
         listing = store.list(P)
         assert listing.revision < last
         watch = store.watch(P, listing.revision)
