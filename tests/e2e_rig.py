@@ -181,19 +181,19 @@ class Site:
                     return found
         raise AssertionError(f"{workload} has no endpoint")
 
-    def ready(self, hosts: Sequence[str] = HOSTS) -> None:
-        """Returns when these agents are ready."""
-        assert until(lambda: self.all_are("ready", hosts), PROMPT), {
+    def ready(self, hosts: Sequence[str] = HOSTS, state: str = "ready") -> None:
+        """Returns when these agents are ready, or in another state."""
+        assert until(lambda: self.all_are(state, hosts), PROMPT), {
             host: self.agent(host) for host in hosts
         }
 
-    def kill_agents(self, hosts: Sequence[str]) -> None:
-        """Kill agents (-9); returns when the next ones are ready."""
+    def kill_agents(self, hosts: Sequence[str], then: str = "ready") -> None:
+        """Kill agents (-9); returns when the next ones are ready, or in another state."""
         tasks = {host: f"agent/{host}" for host in hosts}
         before = {host: self.restarts(task) for host, task in tasks.items()}
         control.kill(self.running.lab, *tasks.values())
         assert until(lambda: all(self.restarts(tasks[h]) > before[h] for h in hosts), PROMPT)
-        self.ready(hosts)
+        self.ready(hosts, then)
 
 
 def manifest(text: str) -> list[r.Resource]:

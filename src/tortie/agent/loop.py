@@ -152,15 +152,16 @@ class Agent:
                 pass
 
     def _fold(self, batch: Batch) -> None:
-        back = self._kept and belief.back_in_time(self._kept, batch.identity, batch.revision)
-        if self._kept and back:
-            self._remember(structs.replace(self._kept, doubt=back))
         for event in batch.changes:
             entry = event.entry
             self._world.fold(event.key, None if entry is None else entry.value)
             self._reporter.seen(event.key, None if entry is None else entry.revision)
         self._read, self._lost = batch.in_sync, ""
         self._identity, self._revision = batch.identity, batch.revision
+        back = self._kept and belief.back_in_time(self._kept, batch.identity, batch.revision)
+        # One that was emptied, or another cluster's, is told by its GUID for good.
+        if self._kept and back and self._guid() == self._kept.guid:
+            self._remember(structs.replace(self._kept, doubt=back))
 
     def _want(self, when: float) -> None:
         """A pass is wanted at `when` or earlier."""
