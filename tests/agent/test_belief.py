@@ -43,6 +43,7 @@ Stores = list[tuple[str, Batch, str]]
 OTHERS: Stores = [
     ("empty", ALL_GONE, "the store is empty"),
     ("empty, and young", batch(1, gone=BASE, identity="store-2"), "the store is empty"),
+    ("emptied, its identity kept", batch(1, gone=BASE), "the store is empty"),
     ("another cluster's", batch(101, cluster("g2"), gone=[web()]), "another cluster's: GUID g2"),
     ("made anew", batch(101, gone=[web()], identity="store-2"), "made anew"),
     ("restored", batch(99, gone=[web()]), "back in time: revision 99, this host has seen 100"),
@@ -127,7 +128,7 @@ def test_what_the_operator_believes_is_believed_after_a_restart(tmp_path: Path) 
     assert "another cluster's" in old.state[1]
 
 
-@pytest.mark.parametrize("other", [row[1] for row in OTHERS[:4]], ids=[r[0] for r in OTHERS[:4]])
+@pytest.mark.parametrize("other", [row[1] for row in OTHERS[:5]], ids=[r[0] for r in OTHERS[:5]])
 def test_the_right_store_is_believed_again_when_it_is_back(host: Host, other: Batch) -> None:
     host.at(0, batch(100, *BASE))
     host.at(1, other)
