@@ -253,3 +253,20 @@ def test_percentiles_are_nearest_rank() -> None:
     assert enforced.percentile([0.5], 50) == enforced.percentile([0.5], 99) == 0.5
     took = {"a1": 0.004, "a2": -0.001, "b1": 0.008, "b2": 0.012}
     assert enforced.summary(took, 4) == "enforced on 4/4 hosts, p50 4 ms, p99 12 ms, slowest b2"
+
+
+HOST_ENDPOINT = """\
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: eth0}
+spec: {node: a1, interfaceName: eth0}
+"""
+
+
+@pytest.mark.parametrize("command", ["apply", "validate"])
+def test_who_counts_on_what_is_not_enforced_yet_is_told(tortie: Shell, command: str) -> None:
+    path = tortie.file(NODE % ("a1", 11) + HOST_ENDPOINT)
+    said = tortie(command, "-f", path)
+    assert said.code == 0
+    assert "HostEndpoint/eth0: what is for hosts is stored, not enforced yet" in said.err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from lab_rig import RunningLab, remains, running, tenants, tenants_verdict, tortie, unique, until
 
+from tortie.kernel import netns, process
 from tortie.lab import control
 from tortie.model import kinds
 from tortie.model import resources as r
@@ -88,6 +91,44 @@ def test_bgp_carries_the_routes_as_the_labs_objects_say(lab: RunningLab) -> None
         "tor-rack-a", "birdc", "-s", f"{lab.lab.directory}/routers/rack-a/bird.ctl",
         "show", "protocols",
     )  # fmt: skip
+
+
+def test_nobody_outside_can_claim_a_tenants_address(lab: RunningLab) -> None:
+    plan = lab.lab.plan
+    space = {each.name: each.space for each in (*plan.workloads, *plan.outside)}
+    teller, ledger = "bank/teller-1", "bank/ledger"
+    address = {name: addresses(lab, space[name]) for name in (teller, ledger)}
+
+    def listen() -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.bind((address[ledger], 9999))
+        listener.settimeout(1.0)
+        return listener
+
+    def heard(source: str) -> bool:
+        with netns.call(space[ledger], listen) as listener:
+            netns.call(space[source], lambda: forge(address[teller], address[ledger], 9999))
+            try:
+                return listener.recv(16) == b"forged"
+            except TimeoutError:
+                return False
+
+    assert heard(teller)
+    assert not heard("internet")
+
+
+def addresses(lab: RunningLab, space: str) -> str:
+    found = json.loads(process.run(["ip", "-n", space, "-j", "-4", "addr", "show", "eth0"]).stdout)
+    return str(found[0]["addr_info"][0]["local"])
+
+
+def forge(source: str, target: str, port: int) -> None:
+    """Send a datagram that says it is from `source`, whoever sends it."""
+    payload = struct.pack("!HHHH", 5555, port, 14, 0) + b"forged"
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, 17, 0) + ends
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(header + payload, (target, 0))
 
 
 # --- exec ---------------------------------------------------------------------------------------

@@ -437,3 +437,10 @@ def test_receipts_are_awaited_as_long_as_they_may_take_and_then_forgotten() -> N
     resources.forget_barrier(store, done.barrier)
     assert names(store, "Barrier") == []
     assert store.list(kinds.RECEIPTS).entries == ()
+
+
+def test_no_endpoint_takes_a_nodes_address() -> None:
+    store = MemoryStore()
+    resources.apply(store, [node()])
+    with pytest.raises(InvalidInput, match="the address of node a1"):
+        resources.apply(store, [endpoint("172.16.0.1/32")])

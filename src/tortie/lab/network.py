@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,9 +46,10 @@ def remove(names: Iterable[str]) -> None:
 def _furnish(space: Space) -> None:
     with netns.entered(space.name):
         for name, value in space.sysctls:
+            path = Path("/proc/sys/net", name.replace(".", "/"))
             # Bridges' sysctls are there only if the kernel can filter on bridges at all.
-            with contextlib.suppress(FileNotFoundError):
-                Path("/proc/sys/net", name.replace(".", "/", 2)).write_text(value)
+            if path.exists() or not name.startswith("bridge."):
+                path.write_text(value)
         _batch(["ip"], space.script)
 
 

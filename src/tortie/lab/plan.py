@@ -266,7 +266,8 @@ _FORWARDS = (("ipv4.ip_forward", "1"),)
 _NO_BRIDGE_FILTER = tuple(
     (f"bridge.bridge-nf-call-{tables}", "0") for tables in ("iptables", "ip6tables", "arptables")
 )
-# Only who is on the management network gets an answer there.
+# Packets are taken only from where the answer would go: nobody outside can claim a workload's
+# address at a router, and only who is on the management network gets an answer there.
 _STRICT = (("ipv4.conf.all.rp_filter", "1"),)
 
 
@@ -303,7 +304,7 @@ def _wire(plan: Plan, links: Sequence[_Link]) -> Plan:
     """The plan with its namespaces and cables."""
     wiring = _Wiring()
     for router in plan.routers:
-        wiring.space(router.space, *_FORWARDS, *_NO_BRIDGE_FILTER)
+        wiring.space(router.space, *_FORWARDS, *_STRICT, *_NO_BRIDGE_FILTER)
         length = router.subnet.partition("/")[2]
         wiring.bridge(router.space, "rack", f"{router.address}/{length}")
     for host in plan.hosts:

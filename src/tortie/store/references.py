@@ -35,6 +35,20 @@ class World:
         return found
 
     @cached_property
+    def nodes(self) -> Mapping[str, str]:
+        """The nodes by the addresses that are theirs (bare, canonical)."""
+        found: dict[str, str] = {}
+        for each in self.resources.values():
+            if isinstance(each, r.Node):
+                bgp = each.spec.bgp or r.NodeBgp()
+                given = [bgp.ipv4_address, bgp.ipv6_address]
+                given += [address.address for address in each.spec.addresses]
+                for text in given:
+                    if text:
+                        found[text.partition("/")[0]] = each.metadata.name
+        return found
+
+    @cached_property
     def pools(self) -> Mapping[str, net.Net]:
         """The prefixes of the pools by name, of those that have one."""
         found = {}
@@ -106,6 +120,10 @@ def _endpoint(endpoint: r.WorkloadEndpoint, world: World) -> Iterator[Problem]:
         known = [each.metadata.name for each in every if isinstance(each, r.Node)]
         yield Problem(f"there is no Node {quote(node)}", _cure(node, known, "Node"), "spec.node")
     for address in endpoint.spec.ip_networks:
+        owner = world.nodes.get(address.partition("/")[0])
+        if owner is not None:
+            text = f"{address} is the address of node {owner}"
+            yield Problem(text, "a workload has an address of its own", "spec.ipNetworks")
         for key in world.owners[address]:
             if key != kinds.key(endpoint):
                 other = world.resources[key].metadata
