@@ -32,7 +32,7 @@ from tortie.store.resources import apply, delete, forget_barrier, read, wait_for
 HOSTS = ("a1", "a2", "b1", "b2")
 PROMPT = 15.0
 """Seconds within which whatever should happen has happened."""
-ALLOWED_SECONDS, DENIED_SECONDS = 4.0, 0.5
+ALLOWED_SECONDS, DENIED_SECONDS = 4.0, 0.35
 """How long a connection may take that should be made, and one that should not."""
 
 

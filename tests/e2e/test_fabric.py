@@ -16,7 +16,7 @@ from e2e_rig import HOSTS, Site
 from e2e_storm import PORT, counting
 from lab_rig import until
 
-from tortie.kernel import netns
+from tortie.kernel import netns, process
 from tortie.model import kinds
 
 pytestmark = pytest.mark.lab
@@ -167,6 +167,18 @@ def test_no_workload_reaches_its_own_host(site: Site) -> None:
             ))  # fmt: skip
             assert not site.pings(workload, host)
             assert site.pings(workload, GATEWAY)
+
+
+def test_the_link_local_gateway_answers_ping_and_nothing_else(site: Site) -> None:
+    with netns.entered(site.space("a1")):
+        listener = socket.create_server(("::", SSH), family=socket.AF_INET6)
+    with listener, netns.entered(site.space(RED)):
+        assert process.run(["ping", "-6", "-c1", "-W2", "-n", "fe80::1%eth0"]).returncode == 0
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0.5)
+            gateway = ("fe80::1", SSH, 0, socket.if_nametoindex("eth0"))
+            with pytest.raises(TimeoutError):
+                sock.connect(gateway)
 
 
 def test_no_workload_reaches_another_node_unless_a_rule_allows_it(site: Site) -> None:

@@ -220,8 +220,8 @@ def test_a_killed_bird_is_back_within_seconds_and_nothing_breaks(tenancy: Site) 
         os.kill(int(pid), signal.SIGKILL)
         assert until(lambda: file.read_text() not in ("", pid), SECONDS)
         assert until(lambda: "established" in sessions(tenancy), PROMPT)
-        seen.goes_on(attempts=50)
-    seen.assert_clean(exchanges=200, made=30, attempts=50)
+        seen.goes_on(exchanges=60, made=20, attempts=30)
+    seen.assert_clean(exchanges=100, made=30, attempts=30)
     assert routes(tenancy) == before
 
 

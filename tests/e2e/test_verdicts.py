@@ -42,6 +42,11 @@ TENANCY = {
         "internet shop/web udp/53": False,
         "internet bank/teller tcp/443": False,
     },
+    "its own host may, another host may not": {
+        "a1 shop/web tcp/80": True,
+        "a2 shop/web tcp/80": False,
+        "b1 shop/web tcp/80": False,
+    },
     "open: everybody in, and out to whoever lets it": {
         "internet market/kiosk tcp/80": True,
         "shop/db market/kiosk tcp/80": True,
