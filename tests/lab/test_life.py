@@ -27,6 +27,10 @@ spec:
 NO_SUCH_ADDRESS = SMALL.replace("serve: [tcp/80]}", "addresses: [192.168.7.7]}", 1)
 
 
+# These are no settings: they count, or are secret.
+_COUNTING = {"nf_conntrack_count", "stable_secret"}
+
+
 def root_network() -> dict[str, str]:
     """The machine's own network, as far as anything of ours could change it."""
     commands = [
@@ -35,8 +39,10 @@ def root_network() -> dict[str, str]:
         ["ip", "neigh", "show", "nud", "permanent"], ["nft", "list", "ruleset"],
     ]  # fmt: skip
     found = {" ".join(words): process.run(words).stdout for words in commands}
-    for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter"):
-        found[name] = Path("/proc/sys/net", name).read_text()
+    for pattern in ("ipv[46]/*", "ipv[46]/conf/*/*", "ipv[46]/neigh/*/*", "netfilter/*"):
+        for path in Path("/proc/sys/net").glob(pattern):
+            if path.is_file() and path.stat().st_mode & 0o444 and path.name not in _COUNTING:
+                found[str(path)] = path.read_text()
     return found
 
 
