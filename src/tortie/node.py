@@ -150,5 +150,3 @@ def _print_logged(logged: Logged) -> None:
         logged.interface_in,
         logged.interface_out,
     )
-
-
