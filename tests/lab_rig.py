@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -158,11 +159,13 @@ def remains(name: str) -> list[str]:
     """Everything that is left of a lab: namespaces, files, processes."""
     found = [space for space in netns.names() if space.startswith(f"tortie-{name}-")]
     found += [str(path) for path in [state.directory(name)] if path.exists()]
+    # Not part of another lab's name.
+    named = re.compile(rb"(?<![\w-])" + re.escape(name.encode()) + rb"(?![\w-])")
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes()
-                if name.encode() in words:
+                if named.search(words):
                     found.append(words.replace(b"\0", b" ").decode())
     return found
 
