@@ -348,3 +348,12 @@ spec:
   order: 10
 """
     )
+
+
+@pytest.mark.parametrize("order", ["10", "0.5", "-9.223372036854776e+18", "9.223372036854776e+18"])
+def test_every_order_that_is_taken_is_written_so_that_it_is_taken_again(order):
+    text = f"""{{"apiVersion": "projectcalico.org/v3", "kind": "Tier",
+                "metadata": {{"name": "first"}}, "spec": {{"order": {order}}}}}"""
+    (loaded,) = manifest.load(text, "f.json")
+    again = manifest.to_yaml([manifest.plain(loaded.resource)])
+    assert manifest.load(again, "f.yaml")[0].resource == loaded.resource

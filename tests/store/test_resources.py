@@ -184,6 +184,8 @@ BAD: list[tuple[str, list[r.Resource], list[r.Resource], str, str]] = [
      "spec.node", 'there is no Node "a1"; apply a Node of that name first'),
     ("an address of another", [node(), endpoint("10.0.0.1/32")],
      [endpoint("10.0.0.1/32", "bank")], "spec.ipNetworks", "belongs to shop/a1-lab-web-eth0"),
+    ("the address of a node", [node()], [endpoint("172.16.0.1/32")],
+     "spec.ipNetworks", "is the address of node a1"),
 ]  # fmt: skip
 
 

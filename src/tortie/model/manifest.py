@@ -94,7 +94,7 @@ def plain(resource: r.Resource) -> dict[str, object]:
     data: dict[str, object] = msgspec.to_builtins(resource)
     spec = data.get("spec")
     if isinstance(spec, dict) and isinstance(order := spec.get("order"), float):
-        spec["order"] = int(order) if order.is_integer() else order
+        spec["order"] = int(order) if order.is_integer() and abs(order) < 2**63 else order
     return {"apiVersion": data.pop("apiVersion"), **data}
 
 
