@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from dataplane_nft import fresh_kernel
 
-from tortie.dataplane.nft import NftDriver, render, script_full
+from tortie.dataplane.nft import Chain, NftDriver, Ruleset, Table, render, script_full
 from tortie.desired import Desired, Endpoint, Filter, Policy, Report, Rule
 from tortie.errors import KernelError
 from tortie.kernel.nft import FakeNft, Nft, NftPort
@@ -33,6 +33,11 @@ def running(*endpoints: Endpoint) -> tuple[FakeNft, NftDriver]:
     return nft, driver
 
 
+def is_refill(script: str) -> bool:
+    """Everything is written anew, and no table is deleted."""
+    return "\nflush table inet tortie\n" in script and "delete table" not in script
+
+
 def test_before_the_store_is_read_all_of_ours_is_dropped() -> None:
     nft = FakeNft()
     NftDriver(nft).prepare()
@@ -45,7 +50,7 @@ def test_rules_of_an_earlier_run_are_left_until_the_first_apply() -> None:
     again.prepare()
     assert nft.scripts == []
     again.apply(desired(ONE))
-    assert nft.scripts == [script_full(render(desired(ONE).filter))]
+    assert [is_refill(script) for script in nft.scripts] == [True]
 
 
 def test_nothing_to_do_sends_nothing_and_lists_once() -> None:
@@ -80,14 +85,28 @@ def test_a_foreign_commit_to_our_table_brings_full_replacement(idle: bool) -> No
         driver.apply(desired(ONE))
     nft.disturb("inet", "tortie")
     driver.apply(desired(ONE))
-    assert nft.scripts == [script_full(render(desired(ONE).filter))]
+    assert [is_refill(script) for script in nft.scripts] == [True]
 
 
-def test_a_refused_change_is_tried_once_as_full_replacement() -> None:
+def test_after_a_refused_change_all_is_dropped_and_made_anew() -> None:
     nft, driver = running(ONE)
     nft.refuse = 1
     driver.apply(desired(ONE, TWO))
-    assert nft.scripts == [script_full(render(desired(ONE, TWO).filter))]
+    assert nft.scripts[0] == script_full(render(Filter()))
+    assert [is_refill(script) for script in nft.scripts[1:]] == [True]
+
+
+@pytest.mark.kernel
+def test_what_the_kernel_does_not_take_leaves_the_last_one_in_force() -> None:
+    with fresh_kernel() as nft:
+        driver = NftDriver(nft)
+        driver.prepare()
+        driver.apply(desired(ONE))
+        before = nft.list_table("inet", "tortie")
+        impossible = Ruleset((Table("inet", {"x": Chain(("jump nowhere",))}),))
+        with pytest.raises(KernelError):
+            driver._install(Filter(), impossible)
+        assert nft.list_table("inet", "tortie") == before
 
 
 def test_what_is_refused_twice_is_an_error_and_healed_by_the_next_apply() -> None:
@@ -97,7 +116,7 @@ def test_what_is_refused_twice_is_an_error_and_healed_by_the_next_apply() -> Non
         driver.apply(desired(TWO))
     assert nft.scripts == []
     driver.apply(desired(TWO))
-    assert nft.scripts == [script_full(render(desired(TWO).filter))]
+    assert [is_refill(script) for script in nft.scripts] == [True]
 
 
 def test_an_unsafe_filter_leaves_the_last_one_in_force() -> None:

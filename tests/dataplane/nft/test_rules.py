@@ -12,12 +12,14 @@ SETS = (
     AddressSet("hosts", frozenset({"10.0.0.1", "fd00::1"})),
     AddressSet("both", frozenset({"10.0.0.1"}), frozenset({"10.1.0.0/16"})),
     AddressSet("empty"),
+    AddressSet("many", nets=frozenset({"10.4.0.0/16", "10.2.0.0/16"})),
 )
 PORT_SETS = (PortSet("http", frozenset({("10.0.0.1", 6, 80)})), PortSet("none"))
 MEMBERS = Members.of(SETS, PORT_SETS)
 
 HOSTS4, HOSTS6 = words.address_set("hosts", 4), words.address_set("hosts", 6)
-BOTH_A, BOTH_N = words.address_set("both", 4), words.net_set("both", 4)
+BOTH_A, BOTH_N = words.address_set("both", 4), "10.1.0.0/16"
+MANY = words.interval_set("ipv4_addr", ("10.2.0.0/16", "10.4.0.0/16"))
 HTTP = words.port_set("http", 4)
 WEB = (PortRange(80, 80),)
 
@@ -37,7 +39,7 @@ RULES = {
     "one family": (rule(family=6), [V6]),
     "ports are joined": (
         rule(17, Side(ports=(PortRange(9, 12), *WEB, PortRange(10, 20)))),
-        ["meta l4proto 17 th sport { 9-20, 80 }"],
+        [f"meta l4proto 17 th sport @{words.interval_set('inet_service', ('9-20', '80'))}"],
     ),
     "ports of any protocol that has them": (
         rule(to=Side(ports=WEB)),
@@ -62,7 +64,10 @@ RULES = {
     ),
     "prefixes are collapsed, hosts bare": (
         rule(source=Side(nets=("10.0.1.0/24", "10.0.0.0/24", "10.9.9.9/32", "fd00::/64"))),
-        [f"{V4} ip saddr {{ 10.0.0.0/23, 10.9.9.9 }}", f"{V6} ip6 saddr fd00::/64"],
+        [
+            f"{V4} ip saddr @{words.interval_set('ipv4_addr', ('10.0.0.0/23', '10.9.9.9'))}",
+            f"{V6} ip6 saddr fd00::/64",
+        ],
     ),
     "the whole of a family": (rule(to=Side(nets=("0.0.0.0/0",))), [V4]),
     "a prefix of the other family": (rule(family=6, to=Side(nets=("10.0.0.0/8",))), []),
@@ -77,18 +82,23 @@ RULES = {
     ),
     "a set of addresses and prefixes": (
         rule(source=Side(sets=("both",))),
-        [f"{V4} ip saddr @{BOTH_A}", f"{V4} ip saddr @{BOTH_N}"],
+        [f"{V4} ip saddr @{BOTH_A}", f"{V4} ip saddr {BOTH_N}"],
     ),
     "several sets must all match": (
         rule(family=4, source=Side(sets=("hosts", "both"))),
         [
             f"{V4} ip saddr @{HOSTS4} ip saddr @{BOTH_A}",
-            f"{V4} ip saddr @{HOSTS4} ip saddr @{BOTH_N}",
+            f"{V4} ip saddr @{HOSTS4} ip saddr {BOTH_N}",
         ],
     ),
     "not in a set": (
         rule(family=4, source=Side(not_sets=("both",))),
-        [f"{V4} ip saddr != @{BOTH_A} ip saddr != @{BOTH_N}"],
+        [f"{V4} ip saddr != @{BOTH_A} ip saddr != {BOTH_N}"],
+    ),
+    "a set of prefixes": (rule(source=Side(sets=("many",))), [f"{V4} ip saddr @{MANY}"]),
+    "the same prefixes": (
+        rule(source=Side(not_nets=("10.2.0.0/16", "10.4.0.0/16"))),
+        [f"{V4} ip saddr != @{MANY}", V6],
     ),
     "in an empty set": (rule(source=Side(sets=("empty",))), []),
     "not in an empty set": (rule(source=Side(not_sets=("empty",))), [V4, V6]),
@@ -129,6 +139,15 @@ RULES = {
 def test_a_rule_matches_as(name: str) -> None:
     wanted, expected = RULES[name]
     assert matches(wanted, MEMBERS) == expected
+
+
+def test_what_rules_look_into_is_gathered() -> None:
+    members = Members.of(SETS, PORT_SETS)
+    matches(rule(6, to=Side(ports=(*WEB, PortRange(9, 12)))), members)
+    wanted = {"10.2.0.0/16", "10.4.0.0/16"}, {"9-12", "80"}
+    assert [(spec.elements, spec.interval) for spec in members.intervals.values()] == [
+        (each, True) for each in wanted
+    ]
 
 
 @pytest.mark.parametrize("bad", [PortRange(5, 4), PortRange(-1, 4), PortRange(1, 65536)])

@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 
 from tortie.dataplane.nft import (
     Chain,
+    Names,
     Ruleset,
     SetSpec,
     Table,
+    names_in,
     render,
+    reshaped,
     script_diff,
     script_full,
+    script_refill,
+    script_sets,
 )
 from tortie.kernel.nft import Nft
 
@@ -75,9 +80,37 @@ def test_only_what_differs_is_sent(name: str) -> None:
     assert script_diff(old, new) == script
 
 
-def test_a_name_that_changes_its_sort_replaces_the_table() -> None:
-    new = table(a=SetSpec("ipv6_addr"))
-    assert script_diff(table(a=A), new) == script_full(new)
+def test_a_name_that_changes_its_sort_is_noticed() -> None:
+    assert not reshaped(table(a=A), table(a=A, n=NETS))
+    assert reshaped(table(a=A), table(a=SetSpec("ipv6_addr")))
+    assert reshaped(Ruleset(), table(a=A))
+
+
+def test_interval_sets_come_before_all_else() -> None:
+    new = table(a=A, n=NETS, chains={"x": ("ip saddr @n drop",)})
+    assert script_sets(new) == (
+        "add set inet tortie n { type ipv4_addr; flags interval; }\n"
+        "flush set inet tortie n\nadd element inet tortie n { 10.0.0.0/24 }\n"
+    )
+    assert script_sets(new, but=new) == ""
+    assert script_diff(table(a=A), new) == (
+        "add chain inet tortie x\nadd rule inet tortie x ip saddr @n drop\n"
+    )
+
+
+def test_a_table_is_refilled_and_what_is_left_over_goes() -> None:
+    new = table(a=A, n=NETS, m=MAP, chains={"x": ("accept",)})
+    there = names_in("table inet tortie {\n\tset s {\n\t}\n\tmap m {\n\t}\n\tchain y {\n\t}\n}")
+    assert there == Names(frozenset({"y"}), frozenset({"s"}), frozenset({"m"}))
+    assert script_refill(new, {"inet": there}) == (
+        "add chain inet tortie x\nflush table inet tortie\n"
+        "add set inet tortie a { type ipv4_addr; }\nflush set inet tortie a\n"
+        "add element inet tortie a { 10.0.0.1, 10.0.0.2 }\n"
+        "add map inet tortie m { type ifname : verdict; }\nflush map inet tortie m\n"
+        'add element inet tortie m { "tor1" : goto x }\n'
+        "add rule inet tortie x accept\n"
+        "delete set inet tortie s\ndelete chain inet tortie y\n"
+    )
 
 
 def test_a_full_script_replaces_a_table_that_may_or_may_not_be_there() -> None:
@@ -105,10 +138,19 @@ def test_diffs_lead_where_a_full_load_leads(wanted) -> None:
     with fresh_kernel() as nft:
         nft.run(script_full(versions[0]))
         for old, new in pairwise(versions):
-            script = script_diff(old, new)
-            if script:
-                nft.run(script)
+            for script in (script_sets(new, but=old), script_diff(old, new)):
+                if script:
+                    nft.run(script)
         by_diffs = listed(nft)
         nft.run(script_full(versions[-1]))
         assert by_diffs
         assert by_diffs == listed(nft)
+        nft.run(script_full(versions[0]))
+        for script in (script_sets(versions[-1]), script_refill(versions[-1], there(nft))):
+            if script:
+                nft.run(script)
+        assert by_diffs == listed(nft)
+
+
+def there(nft: Nft) -> dict[str, Names]:
+    return {family: names_in(nft.list_table(family, "tortie") or "") for family in ("inet", "arp")}

@@ -5,7 +5,18 @@ from __future__ import annotations
 from hashlib import sha256
 
 from tortie.dataplane.nft.render import render
-from tortie.dataplane.nft.ruleset import TABLE, Ruleset, changes, script_diff, script_full
+from tortie.dataplane.nft.ruleset import (
+    TABLE,
+    Names,
+    Ruleset,
+    changes,
+    names_in,
+    reshaped,
+    script_diff,
+    script_full,
+    script_refill,
+    script_sets,
+)
 from tortie.desired import Desired, Filter, Report
 from tortie.errors import KernelError
 from tortie.kernel.nft import NftPort
@@ -14,8 +25,9 @@ from tortie.kernel.nft import NftPort
 class NftDriver:
     """Makes our nftables tables equal to the filter of a Desired.
 
-    What it remembers only saves work: with nothing remembered it replaces our tables as a whole,
-    in one transaction, so that no packet is judged by less than one version.
+    What it remembers only saves work: with nothing remembered it refills our tables as a whole.
+    What decides is switched in one transaction, so that no packet is judged by less than one
+    version.
     """
 
     name = "nft"
@@ -72,23 +84,52 @@ class NftDriver:
 
     def _install(self, wanted_filter: Filter, wanted: Ruleset) -> int:
         old, self._installed = self._installed, None
+        if old is not None and reshaped(old, wanted):
+            old = None
         before = self._nft.generation()
-        script = script_full(wanted) if old is None else script_diff(old, wanted)
-        if script:
-            try:
-                self._nft.run(script)
-            except KernelError:
-                if old is None:
-                    raise
-                old = None
-                self._nft.run(script_full(wanted))
+        try:
+            sent = self._replace(wanted) if old is None else self._change(old, wanted)
+        except KernelError:
+            # What is there is not what it seems, or the kernel takes no such rules at all.
+            self._nft.check(script_full(wanted))
+            old = None
+            before = self._nft.generation()
+            sent = self._rebuild(wanted)
         after = self._nft.generation()
         # A foreign commit in between may have touched our tables: then nothing is remembered.
-        if after == before + bool(script) and (old is None or before == self._generation):
+        if after == before + sent and (old is None or before == self._generation):
             self._filter, self._installed, self._generation = wanted_filter, wanted, after
-            if script:
+            if sent:
                 self._hash = None
         return wanted.objects() if old is None else changes(old, wanted)
+
+    def _change(self, old: Ruleset, wanted: Ruleset) -> int:
+        """From what is known to be there; how many scripts that took."""
+        return self._run(script_sets(wanted, but=old), script_diff(old, wanted))
+
+    def _replace(self, wanted: Ruleset) -> int:
+        """From whatever is in our tables, which must be there, or else are made anew."""
+        listings = {each.family: self._nft.list_table(each.family, TABLE) for each in wanted.tables}
+        if None in listings.values():
+            return self._rebuild(wanted)
+        there: dict[str, Names] = {
+            family: names_in(listing or "") for family, listing in listings.items()
+        }
+        return self._run(script_sets(wanted), script_refill(wanted, there))
+
+    def _rebuild(self, wanted: Ruleset) -> int:
+        """Our tables deleted and made anew; in between all that is ours is dropped."""
+        there: dict[str, Names] = {
+            table.family: names_in(script_full(Ruleset((table,)))) for table in self._base.tables
+        }
+        return self._run(script_full(self._base), script_sets(wanted), script_refill(wanted, there))
+
+    def _run(self, *scripts: str) -> int:
+        """Run those that are not empty, each a transaction; how many."""
+        sent = [script for script in scripts if script]
+        for script in sent:
+            self._nft.run(script)
+        return len(sent)
 
     def _drifted(self) -> bool:
         """Whether somebody changed our tables since they were known to be right."""

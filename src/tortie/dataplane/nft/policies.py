@@ -48,12 +48,14 @@ class Half(Enum):
 
 
 class PolicyChains:
-    """Makes the chains of endpoints, and in `chains` those of the policies that they name."""
+    """Makes the chains of endpoints, and in `chains` those of the policies that they name; in
+    `intervals` are the interval sets that these look into."""
 
     def __init__(self, wanted: Filter) -> None:
         self.chains: dict[str, Chain] = {}
         self._policies = {each.id: each for each in wanted.policies}
         self._members = Members.of(wanted.sets, wanted.port_sets)
+        self.intervals = self._members.intervals
 
     def endpoint(self, endpoint: Endpoint, half: Half, name: str) -> dict[str, Chain]:
         """The chain `name` of an endpoint, and those of its tiers. Every way through it ends in

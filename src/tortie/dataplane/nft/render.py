@@ -92,7 +92,7 @@ def _inet(wanted: Filter, foreign: list[str]) -> Table:
     sets["sources"] = SetSpec("ifname : verdict", frozenset(sources), "map")
     sets["from_workload"] = SetSpec("ifname : verdict", frozenset(from_map), "map")
     sets["to_workload"] = SetSpec("ifname : verdict", frozenset(to_map), "map")
-    return Table("inet", chains, sets | _member_sets(wanted))
+    return Table("inet", chains, sets | _member_sets(wanted) | policies.intervals)
 
 
 def _base_chains(foreign: list[str]) -> dict[str, Chain]:
@@ -183,23 +183,20 @@ def _live(endpoints: Iterable[Endpoint], family: Family) -> SetSpec:
 def _source_chain(endpoint: Endpoint) -> Chain:
     lines = []
     for family in words.FAMILIES:
-        nets = networks(endpoint.allowed_sources, family)
-        if nets:
-            lines.append(f"{words.LAYER_3[family]} saddr {braced(nets)} accept")
+        for prefix in networks(endpoint.allowed_sources, family):
+            lines.append(f"{words.LAYER_3[family]} saddr {prefix} accept")
     return Chain(tuple(lines))
 
 
 def _member_sets(wanted: Filter) -> dict[str, SetSpec]:
-    """Address sets as a hash set of hosts and an interval set of prefixes, for each family; port
-    sets. Only those that have members: rules do not name the others."""
+    """The hosts of address sets, for each family, and port sets. Only those that have members:
+    rules do not name the others."""
     found = {}
     for each in wanted.sets:
         for family in words.FAMILIES:
             kind = words.ADDRESS_TYPE[family]
             hosts = words.of_family(each.addresses, family)
-            nets = words.of_family(each.nets, family)
             found[words.address_set(each.id, family)] = SetSpec(kind, hosts)
-            found[words.net_set(each.id, family)] = SetSpec(kind, nets, interval=True)
     for ports in wanted.port_sets:
         for family in words.FAMILIES:
             own = words.of_family((address for address, _, _ in ports.members), family)

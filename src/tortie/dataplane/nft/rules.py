@@ -2,16 +2,20 @@
 
 A condition is a list of alternatives, each a piece of rule text: [] never holds, [""] always does.
 A rule becomes one nft rule for every combination of its conditions' alternatives.
+
+Several prefixes or port ranges are looked up in a named set, never in a set of the rule's own:
+an interval set has to be there before the first rule that looks into it. See `ruleset`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import product
 
 from tortie.dataplane.nft import words
+from tortie.dataplane.nft.ruleset import SetSpec
 from tortie.desired import AddressSet, Family, PortRange, PortSet, Rule, Side
 
 Condition = list[str]
@@ -22,36 +26,47 @@ _WITH_PORTS = f"{{ {', '.join(str(each) for each in words.PORT_PROTOCOLS)} }}"
 _LAST_PORT = 65535
 
 
+_SERVICE = "inet_service"
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Which address and port sets have members of which kind, by id and family."""
+    """How to look into address and port sets, by id and family; `intervals` gathers by name the
+    interval sets that rules look into."""
 
     addresses: Mapping[tuple[str, Family], tuple[str, ...]]
-    """names of the nft sets that together hold an AddressSet; () if it is empty"""
+    """the right sides of a match that together hold an AddressSet; () if it is empty"""
     ports: Mapping[tuple[str, Family], bool]
     """whether a PortSet has members"""
+    intervals: dict[str, SetSpec] = field(default_factory=dict)
 
     @staticmethod
     def of(sets: Iterable[AddressSet], port_sets: Iterable[PortSet]) -> Members:
         """What the sets of a filter hold."""
-        addresses = {}
-        for each in sets:
-            for family in words.FAMILIES:
-                kinds = (
-                    (words.address_set(each.id, family), each.addresses),
-                    (words.net_set(each.id, family), each.nets),
-                )
-                addresses[each.id, family] = tuple(
-                    name
-                    for name, members in kinds
-                    if any(words.family_of(member) == family for member in members)
-                )
         ports = {
             (each.id, family): any(words.family_of(ip) == family for ip, _, _ in each.members)
             for each in port_sets
             for family in words.FAMILIES
         }
-        return Members(addresses, ports)
+        addresses: dict[tuple[str, Family], tuple[str, ...]] = {}
+        found = Members(addresses, ports)
+        for each in sets:
+            for family in words.FAMILIES:
+                hosts = words.of_family(each.addresses, family)
+                nets = sorted(words.of_family(each.nets, family))
+                parts = [f"@{words.address_set(each.id, family)}"] if hosts else []
+                parts += [found.any_of(words.ADDRESS_TYPE[family], nets)] if nets else []
+                addresses[each.id, family] = tuple(parts)
+        return found
+
+    def any_of(self, kind: str, values: Sequence[str]) -> str:
+        """The right side of a match with any of these prefixes or ranges: one bare, several as a
+        set that is noted in `intervals`."""
+        if len(values) == 1:
+            return values[0]
+        name = words.interval_set(kind, values)
+        self.intervals[name] = SetSpec(kind, frozenset(values), interval=True)
+        return f"@{name}"
 
 
 def matches(rule: Rule, members: Members) -> list[str]:
@@ -142,30 +157,36 @@ def _not_icmp(rule: Rule, family: Family) -> Condition:
 
 def _addresses(side: Side, family: Family, expression: str, members: Members) -> list[Condition]:
     found = [
-        _in_nets(expression, side.nets, family),
-        _not_in_nets(expression, side.not_nets, family),
+        _in_nets(expression, side.nets, family, members),
+        _not_in_nets(expression, side.not_nets, family, members),
     ]
     for each in side.sets:
-        found.append([f"{expression} @{name}" for name in members.addresses[each, family]])
+        found.append([f"{expression} {part}" for part in members.addresses[each, family]])
     for each in side.not_sets:
-        found += [[f"{expression} != @{name}"] for name in members.addresses[each, family]]
+        found += [[f"{expression} != {part}"] for part in members.addresses[each, family]]
     return found
 
 
-def _in_nets(expression: str, nets: tuple[str, ...], family: Family) -> Condition:
+def _in_nets(expression: str, nets: tuple[str, ...], family: Family, members: Members) -> Condition:
     if not nets:
         return ALWAYS
     own = networks(nets, family)
     if not own:
         return NEVER
-    return ALWAYS if _whole(own) else [f"{expression} {braced(own)}"]
+    if _whole(own):
+        return ALWAYS
+    return [f"{expression} {members.any_of(words.ADDRESS_TYPE[family], own)}"]
 
 
-def _not_in_nets(expression: str, nets: tuple[str, ...], family: Family) -> Condition:
+def _not_in_nets(
+    expression: str, nets: tuple[str, ...], family: Family, members: Members
+) -> Condition:
     own = networks(nets, family)
     if not own:
         return ALWAYS
-    return NEVER if _whole(own) else [f"{expression} != {braced(own)}"]
+    if _whole(own):
+        return NEVER
+    return [f"{expression} != {members.any_of(words.ADDRESS_TYPE[family], own)}"]
 
 
 def networks(nets: Iterable[str], family: Family) -> list[str]:
@@ -199,7 +220,9 @@ def _ports(
     if rule.protocol is not None and rule.protocol not in words.PORT_PROTOCOLS:
         return NEVER
     guard = "" if rule.protocol is not None else f"meta l4proto {_WITH_PORTS} "
-    found = [f"{guard}th {port} {braced(ranges(side.ports))}"] if side.ports else []
+    found = (
+        [f"{guard}th {port} {members.any_of(_SERVICE, ranges(side.ports))}"] if side.ports else []
+    )
     if family is not None:
         found += [
             f"{words.LAYER_3[family]} {word} . meta l4proto . th {port} "
@@ -214,7 +237,11 @@ def _not_ports(
     rule: Rule, side: Side, family: Family | None, word: str, port: str, members: Members
 ) -> Condition:
     """What has no ports has none of these."""
-    negations = [f"th {port} != {braced(ranges(side.not_ports))}"] if side.not_ports else []
+    negations = (
+        [f"th {port} != {members.any_of(_SERVICE, ranges(side.not_ports))}"]
+        if side.not_ports
+        else []
+    )
     if family is not None:
         negations += [
             f"{words.LAYER_3[family]} {word} . meta l4proto . th {port} "

@@ -2,10 +2,16 @@
 
 A script is meant to be run as one transaction. Names and rule texts are taken as they are:
 `render` makes them from validated values only.
+
+Two things that the kernel (6.18) does decide the shape of scripts that run under traffic. An
+interval set takes on its elements a moment after the rules of the same transaction count: so those
+sets come in a transaction before. And where a table is deleted and made anew at once, packets on
+their way see rules of the old and maps of neither: so chains and maps stay, and are refilled.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -55,25 +61,72 @@ class Ruleset:
         return sum(len(table.chains) + len(table.sets) for table in self.tables)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is in a table of the kernel, by name; all of it may be somebody else's doing."""
+
+    chains: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    maps: frozenset[str] = frozenset()
+
+
+def names_in(listing: str) -> Names:
+    """The names in a table's listing."""
+    found: dict[str, set[str]] = {"chain": set(), "set": set(), "map": set()}
+    for sort, name in _HEADING.findall(listing):
+        found[sort].add(name)
+    return Names(*(frozenset(found[sort]) for sort in ("chain", "set", "map")))
+
+
+_HEADING = re.compile(r"^\s+(chain|set|map) (\S+) \{$", re.MULTILINE)
+
+
 def script_full(ruleset: Ruleset) -> str:
-    """Replace each of our tables as a whole, whatever is in the kernel now."""
+    """Replace each of our tables as a whole, whatever is in the kernel now. Not for rules that
+    look into interval sets: those are blind for a moment."""
     return "".join(_table_script(table) for table in ruleset.tables)
+
+
+def script_sets(ruleset: Ruleset, but: Ruleset = Ruleset()) -> str:
+    """Make and fill the interval sets, except those that are in `but`; "" if there are none.
+
+    To be run on its own before the rules that look into them. The tables must be there.
+    """
+    known = {table.family: table.sets.keys() for table in but.tables}
+    lines = []
+    for table in ruleset.tables:
+        where = f"{table.family} {TABLE}"
+        for name in sorted(table.sets.keys() - known.get(table.family, set())):
+            spec = table.sets[name]
+            if spec.interval:
+                lines += _filled(f"{where} {name}", spec)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def script_refill(ruleset: Ruleset, there: Mapping[str, Names]) -> str:
+    """From whatever is in our tables, by family, to the rule set; its interval sets are there.
+
+    The kernel refuses it where one name stands for things of different sorts.
+    """
+    return "".join(_refill_table(table, there[table.family]) for table in ruleset.tables)
+
+
+def reshaped(old: Ruleset, new: Ruleset) -> bool:
+    """Whether a name stands for another sort of thing than before, which no delta can express."""
+    before = {table.family: table for table in old.tables}
+    return any(
+        table.family not in before or _reshaped(before[table.family], table) for table in new.tables
+    )
 
 
 def script_diff(old: Ruleset, new: Ruleset) -> str:
     """Only what differs, from `old` as it is in the kernel to `new`; "" if nothing does.
 
+    The two are not `reshaped`, and the interval sets that are new are there (`script_sets`).
     Order: what will be referred to is made first, what is no longer referred to goes last.
     """
     before = {table.family: table for table in old.tables}
-    parts = []
-    for table in new.tables:
-        known = before.get(table.family)
-        if known is None or _reshaped(known, table):
-            parts.append(_table_script(table))
-        else:
-            parts.append(_diff_table(known, table))
-    return "".join(parts)
+    return "".join(_diff_table(before[table.family], table) for table in new.tables)
 
 
 def changes(old: Ruleset, new: Ruleset) -> int:
@@ -107,6 +160,36 @@ def _table_script(table: Table) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
+def _refill_table(table: Table, there: Names) -> str:
+    where = f"{table.family} {TABLE}"
+    sets = {name: spec for name, spec in table.sets.items() if not spec.interval}
+    lines = [_add_chain(where, name, chain) for name, chain in sorted(table.chains.items())]
+    lines += [f"flush table {where}"]
+    for name, spec in sorted(sets.items()):
+        lines += _filled(f"{where} {name}", spec)
+    for name, chain in sorted(table.chains.items()):
+        lines += [f"add rule {where} {name} {rule}" for rule in chain.rules]
+    # A map's verdicts hold on to chains, so maps go before chains.
+    lines += [f"delete map {where} {name}" for name in sorted(there.maps - table.sets.keys())]
+    lines += [f"delete set {where} {name}" for name in sorted(there.sets - table.sets.keys())]
+    lines += [f"delete chain {where} {name}" for name in sorted(there.chains - table.chains.keys())]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _add_chain(where: str, name: str, chain: Chain) -> str:
+    header = " ".join(_chain_header(chain))
+    return f"add chain {where} {name}" + (f" {{ {header} }}" if header else "")
+
+
+def _filled(which: str, spec: SetSpec) -> list[str]:
+    """A set or map that may be there or not, with just these elements; `which` is its full name."""
+    return [
+        f"add {spec.kind} {which} {{ {' '.join(_set_header(spec))} }}",
+        f"flush {spec.kind} {which}",
+        *_elements("add", which, spec.elements),
+    ]
+
+
 def _reshaped(old: Table, new: Table) -> bool:
     """Whether a name now stands for another sort of object, which no delta can express."""
     sets = old.sets.keys() & new.sets.keys()
@@ -126,13 +209,12 @@ def _diff_table(old: Table, new: Table) -> str:
         if old.chains[each].rules != new.chains[each].rules
     ]
     lines = []
-    for each in new_chains:
-        header = " ".join(_chain_header(new.chains[each]))
-        lines.append(f"add chain {where} {each}" + (f" {{ {header} }}" if header else ""))
-    for each in new_sets:
+    lines += [_add_chain(where, each, new.chains[each]) for each in new_chains]
+    made = [each for each in new_sets if not new.sets[each].interval]
+    for each in made:
         spec = new.sets[each]
         lines.append(f"add {spec.kind} {where} {each} {{ {' '.join(_set_header(spec))} }}")
-    for each in sorted(new.sets):
+    for each in sorted({*made, *(old.sets.keys() & new.sets.keys())}):
         known = old.sets.get(each, SetSpec(new.sets[each].type))
         lines += _set_delta(f"{where} {each}", known, new.sets[each])
     lines += [f"flush chain {where} {each}" for each in (*changed, *gone_chains)]

@@ -75,9 +75,9 @@ def address_set(set_id: str, family: Family) -> str:
     return f"a{family}_{digest(set_id)}"
 
 
-def net_set(set_id: str, family: Family) -> str:
-    """The interval set of the prefixes of an AddressSet."""
-    return f"n{family}_{digest(set_id)}"
+def interval_set(kind: str, values: Iterable[str]) -> str:
+    """The interval set of just these prefixes or ranges: other content is another set."""
+    return f"i_{digest(' '.join((kind, *values)))}"
 
 
 def port_set(set_id: str, family: Family) -> str:
