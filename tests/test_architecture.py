@@ -112,7 +112,7 @@ PURE = (
 """No clock, no disk, no network, and of ours only what is pure too."""
 HARMLESS = {
     "__future__", "base64", "collections", "dataclasses", "difflib", "enum", "functools",
-    "hashlib", "ipaddress", "itertools", "json", "math", "re", "typing", "msgspec",
+    "hashlib", "ipaddress", "itertools", "json", "math", "re", "types", "typing", "msgspec",
 }  # fmt: skip
 BESIDES = {("model/reader.py", "yaml"), ("bgp/render.py", "pathlib")}
 """PyYAML gets text and gives nodes; a path is only a name in a configuration."""

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 Family = Literal[4, 6]
 Action = Literal["allow", "deny", "pass", "log"]
+Dataplane = Literal["auto", "nft", "iptables", "iptables-nft", "iptables-legacy"]
+"""`auto`: nft, or iptables where the kernel has no nft; `iptables`: the variant is found out."""
 
 INTERFACE_PREFIX = "tor"
 """Every workload interface of ours begins so; what no endpoint speaks for is dropped."""
@@ -26,6 +28,9 @@ GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 
 MARK_MASK = 0x00F00000
 """The bits of the packet mark that are ours; all others are left as they are."""
+
+REVOKED = 0x00800000
+"""The bit of the connection mark that says: policy no longer allows this connection."""
 
 
 class PortRange(Struct, frozen=True, order=True):
@@ -64,7 +69,8 @@ class Side(Struct, frozen=True):
 class Rule(Struct, frozen=True):
     """One rule. `protocol` is an IP protocol number; `family` None means both.
 
-    `log` goes on with the next rule; `pass` leaves the tier.
+    `log` goes on with the next rule; `pass` leaves the tier. `name` is for people: letters, digits
+    and ` -_./:` only, at most 100.
     """
 
     action: Action
@@ -75,6 +81,7 @@ class Rule(Struct, frozen=True):
     not_icmp: Icmp | None = None
     source: Side = Side()
     destination: Side = Side()
+    name: str = ""
 
 
 class Policy(Struct, frozen=True):
@@ -112,6 +119,53 @@ class Endpoint(Struct, frozen=True):
     ingress: tuple[TierStep, ...] = ()
     egress: tuple[TierStep, ...] = ()
     profiles: tuple[str, ...] = ()
+    max_ingress: int | None = None
+    """tracked connections that others may have open to it; None: no limit"""
+    max_egress: int | None = None
+    """tracked connections that it may have open to others"""
+    revoke_ingress: bool = False
+    """cut connections to it that its policy no longer allows"""
+    revoke_egress: bool = False
+
+
+class HostEndpoint(Struct, frozen=True):
+    """What guards an interface of the host itself (Calico v3's four evaluations).
+
+    Each is judged if it has a tier, `ingress` and `egress` always:
+    `untracked_*` (raw): every packet that comes in, every one that the host sends. Failsafes first.
+      Allowed: not tracked, and no other evaluation of this host endpoint judges it.
+    `pre_dnat` (mangle, before destination NAT): every packet that comes in. Failsafes first.
+      Allowed: no other evaluation of this host endpoint judges it.
+    `ingress`, `egress` (filter): what ends at or begins on the host. Failsafes first, then the
+      tiers, the profiles, then deny.
+    `forward_*` (filter): what is forwarded, no matter whose.
+    In all but `ingress` and `egress` there are no profiles, and what no tier decides goes on.
+    """
+
+    id: str
+    """name of the resource"""
+    interface: str
+    """its name, or "*": all that no other names, but no workload's and not `lo`"""
+    ingress: tuple[TierStep, ...] = ()
+    egress: tuple[TierStep, ...] = ()
+    profiles: tuple[str, ...] = ()
+    forward_ingress: tuple[TierStep, ...] = ()
+    forward_egress: tuple[TierStep, ...] = ()
+    untracked_ingress: tuple[TierStep, ...] = ()
+    untracked_egress: tuple[TierStep, ...] = ()
+    pre_dnat: tuple[TierStep, ...] = ()
+    revoke_ingress: bool = False
+    """cut connections coming in here that policy no longer allows"""
+    revoke_egress: bool = False
+
+
+class OpenPort(Struct, frozen=True, order=True):
+    """A port that is open whatever policy says, for those in `net` at the other end, or (None)
+    for all. `protocol` is a number."""
+
+    protocol: int
+    port: int
+    net: str | None = None
 
 
 class AddressSet(Struct, frozen=True):
@@ -136,6 +190,21 @@ class Filter(Struct, frozen=True):
     policies: tuple[Policy, ...] = ()
     sets: tuple[AddressSet, ...] = ()
     port_sets: tuple[PortSet, ...] = ()
+    hosts: tuple[HostEndpoint, ...] = ()
+    """at most one for each interface, and at most one for "*\""""
+    failsafe_inbound: tuple[OpenPort, ...] = ()
+    """destination ports that no host endpoint closes to what comes in; ND neither"""
+    failsafe_outbound: tuple[OpenPort, ...] = ()
+    to_host: Literal["drop", "policy"] = "drop"
+    """what a workload says to its own host: dropped, or its egress policy decides"""
+    to_host_ports: tuple[OpenPort, ...] = ()
+    """ports of the host that its workloads reach in either case"""
+    never_from_workloads: tuple[Rule, ...] = ()
+    """what no workload may send, before any policy; all of them deny"""
+    drop_invalid: bool = True
+    """drop what belongs to no tracked connection and begins none"""
+    dataplane: Dataplane = "auto"
+    """which driver makes this so"""
 
 
 class Route(Struct, frozen=True, order=True):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tortie import desired as d
 from tortie.calc import policy, routing
 from tortie.calc.policy import Options
 from tortie.calc.world import World
 from tortie.model import resources as r
+
+NO_INTERFACES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 __all__ = ["Options", "World", "desired_for"]
 
@@ -17,9 +22,11 @@ def desired_for(
     revision: int = 0,
     cluster_default: str = "tenant",
     protected: tuple[str, ...] = (),
+    interfaces: Mapping[str, tuple[str, ...]] = NO_INTERFACES,
 ) -> d.Desired:
     """All that should hold on host `node` of this world.
 
+    `interfaces` are those of the host that are no workload's, with their addresses (without mask).
     `protected` are addresses (such as the store's) that no namespace default reaches.
     """
     options = Options(cluster_default, protected)

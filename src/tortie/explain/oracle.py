@@ -58,6 +58,8 @@ class Step:
     `where` is such as "egress of shop/web-1". `policy` is an id such as
     "NetworkPolicy/shop/db-only" or "Profile/kiosk"; `rule` counts from 0. `action` is the
     rule's, "Default" for the end of a tier, or "None" for a policy that says nothing here.
+    `rule_name` is what its author calls the rule. `misses` says, for the rule that came nearest in
+    a policy that says nothing, each thing about it that did not match.
     """
 
     where: str
@@ -66,6 +68,8 @@ class Step:
     rule: int | None
     action: str
     text: str
+    rule_name: str = ""
+    misses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

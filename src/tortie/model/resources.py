@@ -12,6 +12,33 @@ from typing import Literal
 
 from msgspec import field
 
+from tortie.model.kubernetes import ClusterEgressPeer as ClusterEgressPeer
+from tortie.model.kubernetes import ClusterEgressRule as ClusterEgressRule
+from tortie.model.kubernetes import ClusterIngressPeer as ClusterIngressPeer
+from tortie.model.kubernetes import ClusterIngressRule as ClusterIngressRule
+from tortie.model.kubernetes import ClusterNetworkPolicySpec as ClusterNetworkPolicySpec
+from tortie.model.kubernetes import ClusterPort as ClusterPort
+from tortie.model.kubernetes import ClusterPortRange as ClusterPortRange
+from tortie.model.kubernetes import ClusterProtocol as ClusterProtocol
+from tortie.model.kubernetes import ClusterSubject as ClusterSubject
+from tortie.model.kubernetes import ClusterTransport as ClusterTransport
+from tortie.model.kubernetes import IpBlock as IpBlock
+from tortie.model.kubernetes import KubernetesEgressRule as KubernetesEgressRule
+from tortie.model.kubernetes import KubernetesIngressRule as KubernetesIngressRule
+from tortie.model.kubernetes import KubernetesNetworkPolicySpec as KubernetesNetworkPolicySpec
+from tortie.model.kubernetes import KubernetesPeer as KubernetesPeer
+from tortie.model.kubernetes import KubernetesPort as KubernetesPort
+from tortie.model.kubernetes import LabelRequirement as LabelRequirement
+from tortie.model.kubernetes import LabelSelector as LabelSelector
+from tortie.model.kubernetes import NamespacedPod as NamespacedPod
+from tortie.model.kubernetes import ServicePort as ServicePort
+from tortie.model.kubernetes import ServiceSpec as ServiceSpec
+from tortie.model.kubernetes import SliceConditions as SliceConditions
+from tortie.model.kubernetes import SliceEndpoint as SliceEndpoint
+from tortie.model.kubernetes import SlicePort as SlicePort
+from tortie.model.kubernetes import (
+    StagedKubernetesNetworkPolicySpec as StagedKubernetesNetworkPolicySpec,
+)
 from tortie.model.rules import ActionName as ActionName
 from tortie.model.rules import AsNumber as AsNumber
 from tortie.model.rules import Direction as Direction
@@ -32,8 +59,13 @@ from tortie.model.rules import Rule as Rule
 from tortie.model.rules import RuleMetadata as RuleMetadata
 from tortie.model.rules import ServiceAccounts as ServiceAccounts
 from tortie.model.rules import ServiceMatch as ServiceMatch
+from tortie.model.rules import StagedAction as StagedAction
+from tortie.model.rules import StagedGlobalNetworkPolicySpec as StagedGlobalNetworkPolicySpec
+from tortie.model.rules import StagedNetworkPolicySpec as StagedNetworkPolicySpec
 from tortie.model.rules import TierSpec as TierSpec
 from tortie.model.rules import UInt32 as UInt32
+from tortie.model.settings import FelixConfigurationSpec as FelixConfigurationSpec
+from tortie.model.settings import ProtoPort as ProtoPort
 from tortie.model.specs import BarrierSpec as BarrierSpec
 from tortie.model.specs import BGPConfigurationSpec as BGPConfigurationSpec
 from tortie.model.specs import BGPPeerSpec as BGPPeerSpec
@@ -156,6 +188,67 @@ class Namespace(Plain, frozen=True, tag_field="kind", tag="Namespace"):
     status: dict[str, object] | None = None
 
 
+class KubernetesNetworkPolicy(Plain, frozen=True, tag_field="kind", tag="KubernetesNetworkPolicy"):
+    """`networking.k8s.io/v1` NetworkPolicy: so called in files, where its apiVersion tells it apart."""
+
+    api_version: Literal["networking.k8s.io/v1"] = field(name="apiVersion")
+    metadata: Metadata
+    spec: KubernetesNetworkPolicySpec = KubernetesNetworkPolicySpec()
+    status: dict[str, object] | None = None
+
+
+class ClusterNetworkPolicy(Plain, frozen=True, tag_field="kind", tag="ClusterNetworkPolicy"):
+    api_version: Literal["policy.networking.k8s.io/v1alpha2"] = field(name="apiVersion")
+    metadata: Metadata
+    spec: ClusterNetworkPolicySpec
+    status: dict[str, object] | None = None
+
+
+class Service(Plain, frozen=True, tag_field="kind", tag="Service"):
+    api_version: Literal["v1"] = field(name="apiVersion")
+    metadata: Metadata
+    spec: ServiceSpec = ServiceSpec()
+    status: dict[str, object] | None = None
+
+
+class EndpointSlice(Plain, frozen=True, tag_field="kind", tag="EndpointSlice"):
+    """Its Service is named by the label `kubernetes.io/service-name`."""
+
+    api_version: Literal["discovery.k8s.io/v1"] = field(name="apiVersion")
+    metadata: Metadata
+    address_type: Literal["IPv4", "IPv6", "FQDN"]
+    endpoints: list[SliceEndpoint] = []
+    ports: list[SlicePort] = []
+
+
+class StagedNetworkPolicy(Plain, frozen=True, tag_field="kind", tag="StagedNetworkPolicy"):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: StagedNetworkPolicySpec = StagedNetworkPolicySpec()
+
+
+class StagedGlobalNetworkPolicy(
+    Plain, frozen=True, tag_field="kind", tag="StagedGlobalNetworkPolicy"
+):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: StagedGlobalNetworkPolicySpec = StagedGlobalNetworkPolicySpec()
+
+
+class StagedKubernetesNetworkPolicy(
+    Plain, frozen=True, tag_field="kind", tag="StagedKubernetesNetworkPolicy"
+):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: StagedKubernetesNetworkPolicySpec = StagedKubernetesNetworkPolicySpec()
+
+
+class FelixConfiguration(Plain, frozen=True, tag_field="kind", tag="FelixConfiguration"):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: FelixConfigurationSpec = FelixConfigurationSpec()
+
+
 class Barrier(Plain, frozen=True, tag_field="kind", tag="Barrier"):
     api_version: Literal["tortie.dev/v1"] = field(name="apiVersion")
     metadata: Metadata
@@ -178,5 +271,13 @@ Resource = (
     | BGPPeer
     | ClusterInformation
     | Namespace
+    | KubernetesNetworkPolicy
+    | ClusterNetworkPolicy
+    | Service
+    | EndpointSlice
+    | StagedNetworkPolicy
+    | StagedGlobalNetworkPolicy
+    | StagedKubernetesNetworkPolicy
+    | FelixConfiguration
     | Barrier
 )

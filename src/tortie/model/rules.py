@@ -148,6 +148,41 @@ class GlobalNetworkPolicySpec(Plain, frozen=True):
     apply_on_forward: bool = False
 
 
+StagedAction = Literal["Set", "Delete", "Learn", "Ignore"]
+
+
+class StagedNetworkPolicySpec(Plain, frozen=True):
+    """A NetworkPolicy that is kept and never enforced."""
+
+    staged_action: StagedAction = "Set"
+    tier: str = "default"
+    order: float | None = None
+    ingress: list[Rule] = []
+    egress: list[Rule] = []
+    selector: str = ""
+    types: list[Direction] = []
+    service_account_selector: str = ""
+    performance_hints: list[Literal["AssumeNeededOnEveryNode"]] = []
+
+
+class StagedGlobalNetworkPolicySpec(Plain, frozen=True):
+    """A GlobalNetworkPolicy that is kept and never enforced."""
+
+    staged_action: StagedAction = "Set"
+    tier: str = "default"
+    order: float | None = None
+    ingress: list[Rule] = []
+    egress: list[Rule] = []
+    selector: str = ""
+    types: list[Direction] = []
+    service_account_selector: str = ""
+    performance_hints: list[Literal["AssumeNeededOnEveryNode"]] = []
+    namespace_selector: str = ""
+    do_not_track: bool = False
+    pre_dnat: bool = field(default=False, name="preDNAT")
+    apply_on_forward: bool = False
+
+
 class ProfileSpec(Plain, frozen=True):
     ingress: list[Rule] = []
     egress: list[Rule] = []
