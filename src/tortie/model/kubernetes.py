@@ -1,5 +1,5 @@
-"""The parts of Kubernetes' own kinds, as `networking.k8s.io/v1`, `policy.networking.k8s.io/v1alpha2`,
-`v1` and `discovery.k8s.io/v1` have them."""
+"""The parts of Kubernetes' own kinds, in the shapes of `networking.k8s.io/v1`, `v1`,
+`policy.networking.k8s.io/v1alpha2` and `discovery.k8s.io/v1`."""
 
 from __future__ import annotations
 

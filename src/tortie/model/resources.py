@@ -189,7 +189,7 @@ class Namespace(Plain, frozen=True, tag_field="kind", tag="Namespace"):
 
 
 class KubernetesNetworkPolicy(Plain, frozen=True, tag_field="kind", tag="KubernetesNetworkPolicy"):
-    """`networking.k8s.io/v1` NetworkPolicy: so called in files, where its apiVersion tells it apart."""
+    """`networking.k8s.io/v1` NetworkPolicy. Files call it so too: its apiVersion tells it apart."""
 
     api_version: Literal["networking.k8s.io/v1"] = field(name="apiVersion")
     metadata: Metadata

@@ -49,7 +49,7 @@ class FelixConfigurationSpec(Plain, frozen=True):
     disable_conntrack_invalid_check: bool | None = None
     """False: packets of no known connection that begin none are dropped"""
     max_connections_per_endpoint: int | None = None
-    """ours; 32768 in each direction, unless the endpoint's qosControls say otherwise. 0: no limit"""
+    """ours; 32768 in each direction, unless an endpoint's qosControls say otherwise; 0: none"""
     connection_revocation: Switch | None = None
     """ours; Disabled: whether connections that the policy no longer allows are cut"""
     namespace_default: Literal["tenant", "open", "isolated"] | None = None
