@@ -1,0 +1,1 @@
+"""The iptables dataplane: a filter as chains and IP sets, and the driver that puts it there."""
