@@ -22,6 +22,7 @@ BOTH_A, BOTH_N = words.address_set("both", 4), "10.1.0.0/16"
 MANY = words.interval_set("ipv4_addr", ("10.2.0.0/16", "10.4.0.0/16"))
 HTTP = words.port_set("http", 4)
 WEB = (PortRange(80, 80),)
+WEB_SET = words.interval_set("inet_service", ("80",))
 
 
 ANY = Side()
@@ -48,11 +49,11 @@ RULES = {
     "ports of a protocol that has none": (rule(47, to=Side(ports=WEB)), []),
     "not a port": (
         rule(6, to=Side(not_ports=WEB)),
-        ["meta l4proto 6 th dport != 80"],
+        [f"meta l4proto 6 th dport != @{WEB_SET}"],
     ),
     "not a port: what has no ports matches": (
         rule(to=Side(not_ports=WEB)),
-        [f"meta l4proto != {PORTS}", f"meta l4proto {PORTS} th dport != 80"],
+        [f"meta l4proto != {PORTS}", f"meta l4proto {PORTS} th dport != @{WEB_SET}"],
     ),
     "not a port of a protocol that has none": (
         rule(47, to=Side(not_ports=WEB)),

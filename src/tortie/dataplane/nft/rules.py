@@ -62,8 +62,10 @@ class Members:
     def any_of(self, kind: str, values: Sequence[str]) -> str:
         """The right side of a match with any of these prefixes or ranges: one bare, several as a
         set that is noted in `intervals`."""
-        if len(values) == 1:
-            return values[0]
+        return values[0] if len(values) == 1 else self.set_of(kind, values)
+
+    def set_of(self, kind: str, values: Sequence[str]) -> str:
+        """As `any_of`, in any case a set."""
         name = words.interval_set(kind, values)
         self.intervals[name] = SetSpec(kind, frozenset(values), interval=True)
         return f"@{name}"
@@ -237,8 +239,10 @@ def _not_ports(
     rule: Rule, side: Side, family: Family | None, word: str, port: str, members: Members
 ) -> Condition:
     """What has no ports has none of these."""
+    # Always a set: nft 1.0.6 joins `th sport != A th dport != B` into one comparison of both ports,
+    # which then differs where only one of them does.
     negations = (
-        [f"th {port} != {members.any_of(_SERVICE, ranges(side.not_ports))}"]
+        [f"th {port} != {members.set_of(_SERVICE, ranges(side.not_ports))}"]
         if side.not_ports
         else []
     )
