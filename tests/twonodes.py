@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from worlds import NODE_ADDRESSES, OUTSIDE, SLOTS
 
@@ -26,8 +27,9 @@ from tortie.explain.oracle import Flow
 from tortie.kernel import netns, process
 from tortie.kernel.nft import Nft
 
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
-HEARD = ((socket.AF_INET, (TCP, UDP, ICMP)), (socket.AF_INET6, (TCP, UDP, ICMPV6)))
+TCP, UDP, ICMP, ICMPV6, SCTP, GRE = 6, 17, 1, 58, 132, 47
+EITHER = (TCP, UDP, SCTP, GRE)
+HEARD = ((socket.AF_INET, (*EITHER, ICMP)), (socket.AF_INET6, (*EITHER, ICMPV6)))
 TRANSPARENT = {
     socket.AF_INET: (socket.IPPROTO_IP, 19),  # linux/in.h: IP_TRANSPARENT
     socket.AF_INET6: (socket.IPPROTO_IPV6, 75),  # linux/in6.h: IPV6_TRANSPARENT
@@ -87,7 +89,8 @@ class TwoNodes:
             netns.add(self.name(place))
             netns.call(self.name(place), set_sysctls)
         self._link("alpha", "core", mac(0xA1), "beta", "core", mac(0xB1))
-        self._link("alpha", "wan", mac(0xA2), "out", "eth0", mac(0xC1))
+        for node, outer in OUTER.items():
+            self._link(node, "wan", outer.mac, "out", outer.device, outer.mac_outside)
         for slot in SLOTS:
             self._link(
                 slot.node, slot.interface, "ee:ee:ee:ee:ee:ee", slot.interface, "eth0",
@@ -113,10 +116,7 @@ class TwoNodes:
         if place in NODE_ADDRESSES:
             yield from self._node(place)
         elif place == "out":
-            yield from ends("eth0", OUTSIDE, (32, 128))
-            yield from neighbours("eth0", ("198.51.100.1", "2001:db8:51::1"), mac(0xA2))
-            yield "route add default via 198.51.100.1 dev eth0 onlink"
-            yield "route add default via 2001:db8:51::1 dev eth0 onlink"
+            yield from outside()
         else:
             slot = next(one for one in SLOTS if one.interface == place)
             yield from ends("eth0", {4: slot.four, 6: slot.six}, (32, 128))
@@ -130,14 +130,10 @@ class TwoNodes:
         across = NODE_ADDRESSES[other]
         yield from neighbours("core", across.values(), mac(0xB1 if node == "alpha" else 0xA1))
         yield f"address add {GATEWAY_V4}/32 dev lo scope link"
-        if node == "alpha":
-            yield "link set wan up"
-            yield from neighbours("wan", OUTSIDE.values(), mac(0xC1))
-            for address in OUTSIDE.values():
-                yield f"route add {address} dev wan"
-        else:
-            for family, address in OUTSIDE.items():
-                yield f"route add {address} via {across[family]}"
+        yield "link set wan up"
+        yield from neighbours("wan", OUTSIDE.values(), OUTER[node].mac_outside)
+        for family, address in OUTSIDE.items():
+            yield f"route add {address} dev wan src {NODE_ADDRESSES[node][family]}"
         for slot in SLOTS:
             if slot.node == node:
                 yield f"link set {slot.interface} up"
@@ -214,6 +210,36 @@ class TwoNodes:
                 yield key_heard(ear.family, protocol, data, extra, sender[0])
 
 
+class Outer(NamedTuple):
+    """A node's own link to the machine outside."""
+
+    device: str
+    gateway: Mapping[int, str]
+    mac: str
+    mac_outside: str
+
+
+OUTER = {
+    "alpha": Outer("eth0", {4: "198.51.100.1", 6: "2001:db8:51::1"}, mac(0xA2), mac(0xC1)),
+    "beta": Outer("eth1", {4: "198.51.100.2", 6: "2001:db8:51::2"}, mac(0xB2), mac(0xC2)),
+}
+
+
+def outside() -> Iterator[str]:
+    """The machine outside: each node, and the workloads of each, over the node's own link."""
+    yield from ends("eth0", OUTSIDE, (32, 128))
+    yield "link set eth1 up"
+    for node, outer in OUTER.items():
+        for family, gateway in outer.gateway.items():
+            yield from neighbours(outer.device, (gateway,), outer.mac)
+            behind = [slot.four if family == 4 else slot.six for slot in SLOTS if slot.node == node]
+            for address in (NODE_ADDRESSES[node][family], *behind):
+                yield (
+                    f"route add {address} via {gateway} dev {outer.device} onlink"
+                    f" src {OUTSIDE[family]}"
+                )
+
+
 def set_sysctls() -> None:
     for name, value in SYSCTLS.items():
         Path(f"/proc/sys/{name}").write_text(value)
@@ -249,6 +275,8 @@ def key_heard(family, protocol, data, extra, sender) -> tuple[object, ...]:
         destination = str(ip_address(extra[0][2][:16]))
         sender = sender.partition("%")[0]
     ends = (protocol, sender, destination)
+    if protocol == GRE:
+        return (*ends, None, None)
     if protocol in (ICMP, ICMPV6):
         kind, code, _, identity = struct.unpack("!BBHH", data[:6])
         return (*ends, kind, code, identity)
@@ -264,19 +292,44 @@ def send(flow: Flow, identity: int) -> socket.socket:
         call.setblocking(False)
         call.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         call.setsockopt(*TRANSPARENT[family], 1)  # a spoofer's source is no address of its own
-        call.bind((flow.source, flow.source_port or 0))
+        call.bind((flow.source, 0 if kind == socket.SOCK_RAW else flow.source_port or 0))
         scope = (0, socket.if_nametoindex("eth0")) if flow.destination == GATEWAY_V6 else ()
-        target = (flow.destination, flow.port or 0, *scope)
+        # A raw socket takes no port in its target.
+        target = (flow.destination, 0 if kind == socket.SOCK_RAW else flow.port or 0, *scope)
         if flow.protocol == TCP:
             call.connect_ex(target)
-        elif flow.icmp:
-            call.sendto(icmp_packet(flow.icmp, identity), target)
         else:
-            call.sendto(b"tortie", target)
+            call.sendto(payload(flow, identity), target)
     except BaseException:
         call.close()
         raise
     return call
+
+
+def payload(flow: Flow, identity: int) -> bytes:
+    """What comes after the IP header, or for UDP after its own."""
+    if flow.icmp:
+        return icmp_packet(flow.icmp, identity)
+    if flow.protocol == SCTP:
+        return sctp_packet(flow.source_port or 0, flow.port or 0, identity)
+    return b"tortie" if flow.protocol == UDP else bytes(8)
+
+
+def sctp_packet(source_port: int, port: int, identity: int) -> bytes:
+    """An INIT (RFC 9260 section 3.3.2) with its CRC-32C: the kernel tracks it, and has no socket."""
+    init = struct.pack("!BBHIIHHI", 1, 0, 20, identity + 1, 65536, 1, 1, identity)
+    header = struct.pack("!HHI", source_port, port, 0)
+    return header + struct.pack("<I", crc32c(header + bytes(4) + init)) + init
+
+
+def crc32c(data: bytes) -> int:
+    """Castagnoli's sum, bit by bit."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
 
 
 def icmp_packet(icmp: tuple[int, int], identity: int) -> bytes:

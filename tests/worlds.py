@@ -128,8 +128,8 @@ class Slot:
 
 
 SLOTS = tuple(
-    Slot(i, "alpha" if i <= 4 else "beta", f"tor{i}", f"10.65.0.{i}", f"fd65::{i}")
-    for i in range(1, 9)
+    Slot(i, "beta" if 4 < i <= 8 or i > 19 else "alpha", f"tor{i}", f"10.65.0.{i}", f"fd65::{i:x}")
+    for i in range(1, 31)
 )
 NODE_ADDRESSES = {
     "alpha": {4: "192.168.50.1", 6: "fd50::1"},

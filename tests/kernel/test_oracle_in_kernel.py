@@ -12,7 +12,6 @@ from tortie.calc import World, desired_for
 from tortie.explain.oracle import Flow, Reading, judge_in
 
 pytestmark = pytest.mark.kernel
-SCTP = 132  # has no socket that sends a first packet without its kernel module
 INSIDE = {address for slot in SLOTS for address in (slot.four, slot.six)}
 
 
@@ -33,11 +32,7 @@ def cases(draw):
 def can_be_sent(flow: Flow) -> bool:
     """Over a wire: not to itself, and to a gateway only by those who have one."""
     to_gateway = flow.destination in GATEWAY.values()
-    return (
-        flow.protocol != SCTP
-        and flow.source != flow.destination
-        and not (to_gateway and flow.source not in INSIDE)
-    )
+    return flow.source != flow.destination and not (to_gateway and flow.source not in INSIDE)
 
 
 def distinct(found) -> list[Flow]:
