@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
-import socket
 
 import msgspec
 
@@ -34,6 +32,7 @@ from tortie.model import kinds
 from tortie.plugins import workload
 from tortie.plugins.request import Request
 from tortie.store import open_store, url
+from tortie.store.addresses import server_addresses
 from tortie.store.base import Store
 from tortie.store.syncer import Syncer
 
@@ -129,13 +128,10 @@ def _stale(store: Store, node: str) -> frozenset[str]:
 
 def _store_addresses(store: str) -> tuple[str, ...]:
     """The addresses of the store's servers: no tenant reaches them by default."""
-    found: set[str] = set()
-    for host in url.endpoints(store):
-        try:
-            found |= {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-        except OSError as error:
-            _log.warning("the store's host has no address now, so it is not protected: %s", error)
-    return tuple(sorted(each for each in found if not ipaddress.ip_address(each).is_loopback))
+    found, lost = server_addresses(store)
+    for host in lost:
+        _log.warning("the store's host %s has no address now, so it is not protected", host)
+    return found
 
 
 def _print_logged(logged: Logged) -> None:
