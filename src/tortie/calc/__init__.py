@@ -31,7 +31,7 @@ def desired_for(
     """
     options = Options(cluster_default, protected)
     local, refused = _local(world, node, options)
-    firewall = policy.firewall(world, local, options)
+    firewall = policy.firewall(world, node, local, options, interfaces)
     return d.Desired(
         node=node,
         revision=revision,

@@ -1,8 +1,8 @@
 """Who a selector means: the one incremental index.
 
-An Item is anything with labels and addresses: a workload endpoint, a host endpoint, a network set.
-A Query is a selector with its namespace limits, as a rule or policy writes it. The index keeps, for
-each query that is in use, the items that match; a changed item is tried against each query once.
+An Item is anything with labels and addresses: an endpoint, a network set, a node. A Query is a
+selector with its limits, as a rule or policy means it. The index keeps, for each query that is in
+use, the items that match; a changed item is tried against each query once.
 """
 
 from __future__ import annotations
@@ -10,15 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha1
+from typing import Literal
 
 from tortie.desired import AddressSet, PortSet
 from tortie.model import net, selector
+from tortie.model import resources as r
+
+PROTOCOLS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
+"""Protocol names of Calico v3 and their IANA numbers."""
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
 SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
 NAME_LABELS = ("projectcalico.org/name", "kubernetes.io/metadata.name")
 SERVICE_ACCOUNT_PREFIX = "pcsa."
+
+Kind = Literal["workload", "host", "set", "node"]
+
+
+def protocol_number(protocol: r.Protocol) -> int:
+    """The IP protocol number of a protocol's name or number."""
+    return protocol if isinstance(protocol, int) else PROTOCOLS[protocol]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +54,7 @@ class Item:
     """canonical CIDRs; single addresses have full length"""
     namespace: str | None = None
     namespace_labels: Mapping[str, str] | None = None
-    endpoint: bool = True
-    """False for network sets, which have no ports and are no tenant of a namespace"""
+    kind: Kind = "workload"
     ports: tuple[NamedPort, ...] = ()
 
 
@@ -53,6 +64,7 @@ class Query:
 
     `namespaces` is a namespace selector's text (Calico v3: `all()` means anything namespaced,
     `global()` what is not), `namespace` the one namespace that a NetworkPolicy is limited to.
+    Without `only` it means endpoints of both kinds and network sets, never nodes.
     """
 
     selector: str = ""
@@ -60,7 +72,7 @@ class Query:
     namespaces: str = ""
     accounts: tuple[str, ...] = ()
     account_selector: str = ""
-    endpoints_only: bool = False
+    only: Literal["workload", "node"] | None = None
 
     @property
     def id(self) -> str:
@@ -72,14 +84,14 @@ class Query:
                 selector.parse(self.namespaces).canonical if self.namespaces else "",
                 ",".join(self.accounts),
                 selector.parse(self.account_selector).canonical if self.account_selector else "",
-                str(self.endpoints_only),
+                self.only or "",
             )
         )
         return sha1(text.encode()).hexdigest()[:20]
 
     def matches(self, item: Item) -> bool:
         """Whether the item is meant."""
-        if self.endpoints_only and not item.endpoint:
+        if item.kind != self.only and (self.only is not None or item.kind == "node"):
             return False
         if self.namespace is not None and item.namespace != self.namespace:
             return False
@@ -160,7 +172,6 @@ class Members:
         members = {
             (each.partition("/")[0], port.protocol, port.port)
             for item in self.matching(query)
-            if item.endpoint
             for port in item.ports
             if port.name == name and protocol in (None, port.protocol)
             for each in item.nets

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha1
+
+from msgspec.structs import replace
 
 from tortie import desired as d
-from tortie.calc.members import Members, Query
-from tortie.calc.world import protocol_number
+from tortie.calc import services
+from tortie.calc.members import Members, Query, address_set, host_cidr, protocol_number
 from tortie.model import net
 from tortie.model import resources as r
 
 ACTIONS: dict[str, d.Action] = {"Allow": "allow", "Deny": "deny", "Log": "log", "Pass": "pass"}
 ICMP_FAMILY: dict[int, d.Family] = {1: 4, 58: 6}
-WITH_PORTS = (6, 17, 132)
+NAME_ANNOTATIONS = ("name", "tortie.dev/name")
+MAX_NAME = 100
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9 _./:-]")
 
 
 @dataclass
@@ -21,6 +28,7 @@ class Sets:
     """Collects the sets that rules refer to, and the queries behind them."""
 
     members: Members
+    slices: Iterable[r.EndpointSlice] = ()
     queries: set[Query] = field(default_factory=set)
     addresses: dict[str, d.AddressSet] = field(default_factory=dict)
     ports: dict[str, d.PortSet] = field(default_factory=dict)
@@ -39,10 +47,62 @@ class Sets:
         self.ports[found.id] = found
         return found.id
 
+    def service_addresses(self, service: services.Service) -> str:
+        """The id of the set of all addresses behind a service."""
+        return self._kept(service, "addresses", self._backends(service).addresses)
+
+    def service_ports(self, service: services.Service) -> str:
+        """The id of the set of (address, protocol, port) behind a service."""
+        found = d.PortSet(_service_id(service, "ports"), self._backends(service).ports)
+        self.ports[found.id] = found
+        return found.id
+
+    def service_all_ports(self, service: services.Service) -> list[tuple[int, str]]:
+        """The protocols with addresses of which every port is behind a service, and the ids of the
+        sets of those."""
+        return [
+            (protocol, self._kept(service, f"all ports of {protocol}", addresses))
+            for protocol, addresses in self._backends(service).all_ports
+        ]
+
+    def _kept(self, service: services.Service, what: str, addresses: Iterable[str]) -> str:
+        found = address_set(_service_id(service, what), map(host_cidr, addresses))
+        self.addresses[found.id] = found
+        return found.id
+
+    @cached_property
+    def _by_service(self) -> dict[services.Service, list[r.EndpointSlice]]:
+        return services.by_service(self.slices)
+
+    def _backends(self, service: services.Service) -> services.Backends:
+        return services.backends(self._by_service.get(service, ()))
+
+
+def _service_id(service: services.Service, what: str) -> str:
+    return sha1("\x00".join(("service", *service, what)).encode()).hexdigest()[:20]
+
 
 def convert(rules: Iterable[r.Rule], namespace: str | None, sets: Sets) -> tuple[d.Rule, ...]:
     """The rules of a policy; `namespace` is a NetworkPolicy's own, else None."""
-    return tuple(_rule(rule, namespace, sets) for rule in rules)
+    return tuple(found for rule in rules for found in _rules(rule, namespace, sets))
+
+
+def _rules(rule: r.Rule, namespace: str | None, sets: Sets) -> Iterator[d.Rule]:
+    """A rule; and where its service has backends of which every port is meant, one for each
+    protocol of those."""
+    plain = _rule(rule, namespace, sets)
+    service = rule.destination.services
+    if service is None:
+        yield plain
+        return
+    meant = (service.namespace or namespace or "", service.name)
+    target = plain.destination
+    ports = (*target.port_sets, sets.service_ports(meant))
+    yield replace(plain, destination=replace(target, port_sets=ports))
+    for protocol, found in sets.service_all_ports(meant):
+        if plain.protocol in (None, protocol) and plain.not_protocol != protocol:
+            whole = replace(target, sets=(*target.sets, found))
+            yield replace(plain, protocol=protocol, not_protocol=None, destination=whole)
 
 
 def _rule(rule: r.Rule, namespace: str | None, sets: Sets) -> d.Rule:
@@ -59,9 +119,32 @@ def _rule(rule: r.Rule, namespace: str | None, sets: Sets) -> d.Rule:
         not_protocol=not_protocol,
         icmp=_icmp(rule.icmp),
         not_icmp=_icmp(rule.not_icmp),
-        source=_side(rule.source, namespace, protocol, sets),
+        source=_source(rule.source, namespace, protocol, sets),
         destination=_side(rule.destination, namespace, protocol, sets),
+        name=rule_name(rule.metadata),
     )
+
+
+def rule_name(metadata: r.RuleMetadata | None) -> str:
+    """What people call a rule, of harmless characters only; "" if nobody named it."""
+    annotations = metadata.annotations if metadata else {}
+    given = [annotations[key] for key in NAME_ANNOTATIONS if key in annotations]
+    return plain_name(given[0]) if given else ""
+
+
+def plain_name(text: str) -> str:
+    """A name without all that could mean something to a rule set."""
+    return _NOT_IN_NAMES.sub("", text)[:MAX_NAME]
+
+
+def _source(
+    entity: r.EntityRule, namespace: str | None, protocol: int | None, sets: Sets
+) -> d.Side:
+    side = _side(entity, namespace, protocol, sets)
+    if entity.services is None:
+        return side
+    meant = (entity.services.namespace or namespace or "", entity.services.name)
+    return replace(side, sets=(*side.sets, sets.service_addresses(meant)))
 
 
 def _icmp(icmp: r.Icmp | None) -> d.Icmp | None:

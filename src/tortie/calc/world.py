@@ -5,32 +5,42 @@ Only the latest state of each key counts: events may come doubled, merged or in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tortie.calc import kubernetes, placed, settings
 from tortie.calc.members import (
     NAME_LABELS,
     NAMESPACE_LABEL,
     ORCHESTRATOR_LABEL,
     SERVICE_ACCOUNT_LABEL,
     Item,
+    Kind,
     Members,
     NamedPort,
+    host_cidr,
+    protocol_number,
 )
+from tortie.calc.placed import Placed
 from tortie.model import kinds, net
 from tortie.model import resources as r
 from tortie.model.validate import validate
 
-PROTOCOLS = {"TCP": 6, "UDP": 17, "ICMP": 1, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
-"""Protocol names of Calico v3 and their IANA numbers."""
+CREATED_BY = {"projectcalico.org/created-by": "tortie"}
+ALLOW_ALL_PROFILE = "projectcalico-default-allow"  # Calico v3: built in
 
 R = TypeVar("R", bound=r.Resource)
 
-
-def protocol_number(protocol: r.Protocol) -> int:
-    """The IP protocol number of a protocol's name or number."""
-    return protocol if isinstance(protocol, int) else PROTOCOLS[protocol]
+# The kinds that are enforced. Those that are only staged are not among them.
+_POLICIES: dict[type, Callable[..., Placed]] = {
+    r.NetworkPolicy: placed.network_policy,
+    r.GlobalNetworkPolicy: placed.global_network_policy,
+    r.KubernetesNetworkPolicy: kubernetes.network_policy,
+    r.ClusterNetworkPolicy: kubernetes.cluster_network_policy,
+}
+_CLAIMED = (NAMESPACE_LABEL, ORCHESTRATOR_LABEL, SERVICE_ACCOUNT_LABEL)
+"""Labels that only this house gives: whoever writes them on a resource is not believed."""
 
 
 @dataclass
@@ -39,6 +49,12 @@ class World:
 
     unreadable: dict[str, str] = field(default_factory=dict)
     members: Members = field(default_factory=Members)
+    policies: dict[str, Placed] = field(default_factory=dict)
+    """all policies that are enforced"""
+    _hosts: dict[str, dict[str, r.HostEndpoint]] = field(default_factory=dict)
+    """host endpoints by node, then key"""
+    _automatic: dict[str, r.HostEndpoint] = field(default_factory=dict)
+    """by node"""
     _by_type: dict[type, dict[str, r.Resource]] = field(default_factory=dict)
 
     @classmethod
@@ -72,6 +88,10 @@ class World:
         old = self._pop(key)
         if resource is not None:
             self._by_type.setdefault(type(resource), {})[key] = resource
+        if resource is not None and type(resource) in _POLICIES:
+            self.policies[key] = _POLICIES[type(resource)](resource)
+        else:
+            self.policies.pop(key, None)
         for each in (old, resource):
             self._refresh(key, each)
 
@@ -93,6 +113,16 @@ class World:
         found = self.all(r.WorkloadEndpoint)
         return [found[key] for key in sorted(found) if key.startswith(start)]
 
+    def settings(self, node: str) -> r.FelixConfigurationSpec:
+        """What is set for a node."""
+        return settings.of_node(self.all(r.FelixConfiguration), node)
+
+    def hosts_on(self, node: str) -> list[r.HostEndpoint]:
+        """The host endpoints of a node by name; the automatic one if there is no other."""
+        given = self._hosts.get(node, {})
+        automatic = [self._automatic[node]] if node in self._automatic else []
+        return sorted(given.values(), key=lambda each: each.metadata.name) or automatic
+
     def _pop(self, key: str) -> r.Resource | None:
         plural = key[len(kinds.WORLD) :].partition("/")[0]
         kind = kinds.BY_PLURAL.get(plural)
@@ -101,9 +131,18 @@ class World:
     def _refresh(self, key: str, resource: r.Resource | None) -> None:
         """Bring the index up to date with what changed at a key."""
         match resource:
-            case r.WorkloadEndpoint() | r.HostEndpoint() | r.NetworkSet() | r.GlobalNetworkSet():
+            case r.WorkloadEndpoint() | r.NetworkSet() | r.GlobalNetworkSet():
                 now = self.all(type(resource)).get(key)
                 self.members.put(key, self.item(now) if now is not None else None)
+            case r.HostEndpoint():
+                self._refresh_host(key, resource.spec.node)
+            case r.Node():
+                node = self.node(resource.metadata.name)
+                self.members.put(key, _node_item(node) if node is not None else None)
+                self._refresh_automatic(resource.metadata.name)
+            case r.FelixConfiguration():
+                for each in self.all(r.Node).values():
+                    self._refresh_automatic(each.metadata.name)
             case r.Namespace():
                 self._refresh_namespace(resource.metadata.name)
             case r.Profile():
@@ -114,9 +153,36 @@ class World:
             case _:
                 pass
 
+    def _refresh_host(self, key: str, node: str) -> None:
+        now = self.all(r.HostEndpoint).get(key)
+        self.members.put(key, self.item(now) if now is not None else None)
+        there = self._hosts.setdefault(node, {})
+        if now is not None and now.spec.node == node:
+            there[key] = now
+        else:
+            there.pop(key, None)
+        if not there:
+            del self._hosts[node]
+        self._refresh_automatic(node)
+
+    def _refresh_automatic(self, node: str) -> None:
+        """A node that no HostEndpoint names has one for all interfaces, if the settings say so."""
+        found, now = self.node(node), None
+        wanted = self.settings(node).automatic_host_endpoints == "Enabled"
+        if found is not None and wanted and node not in self._hosts:
+            now = automatic_host(found)
+        key = _automatic_key(node)
+        if now is None:
+            self._automatic.pop(node, None)
+        else:
+            self._automatic[node] = now
+        self.members.put(key, self.item(now) if now is not None else None)
+
     def _endpoints(self) -> Iterator[tuple[str, r.WorkloadEndpoint | r.HostEndpoint]]:
         yield from self.all(r.WorkloadEndpoint).items()
         yield from self.all(r.HostEndpoint).items()
+        for node, host in self._automatic.items():
+            yield _automatic_key(node), host
 
     def _namespaced(self) -> Iterator[tuple[str, r.WorkloadEndpoint | r.NetworkSet]]:
         yield from self.all(r.WorkloadEndpoint).items()
@@ -132,28 +198,28 @@ class World:
     ) -> Item:
         """What selectors see of a resource."""
         namespace = resource.metadata.namespace
+        labels = dict(resource.metadata.labels)
+        nets: Iterable[str]
+        ports: Iterable[r.EndpointPort] = ()
+        kind: Kind
         match resource:
             case r.WorkloadEndpoint(spec=spec):
-                nets, ports = tuple(spec.ip_networks), _ports(spec.ports)
-                labels = self._inherited(spec.profiles) | endpoint_labels(resource)
+                nets, ports, kind = spec.ip_networks, spec.ports, "workload"
+                labels = self._inherited(spec.profiles) | labels
             case r.HostEndpoint(spec=host):
-                nets, ports = (
-                    tuple(net.parse_net(each).text for each in host.expected_ips),
-                    _ports(host.ports),
-                )
-                labels = self._inherited(host.profiles) | resource.metadata.labels
-            case r.NetworkSet() | r.GlobalNetworkSet():
-                nets, ports = _nets(resource.spec.nets), ()
-                labels = dict(resource.metadata.labels)
-                if namespace is not None:
-                    labels[NAMESPACE_LABEL] = namespace
+                nets, ports, kind = host.expected_ips, host.ports, "host"
+                labels = self._inherited(host.profiles) | labels
+            case r.NetworkSet(spec=some) | r.GlobalNetworkSet(spec=some):
+                nets, kind = some.nets, "set"
+        for claimed in _CLAIMED:
+            labels.pop(claimed, None)
         return Item(
-            labels=labels,
-            nets=nets,
+            labels=labels | _given_labels(resource),
+            nets=tuple(net.parse_net(each).text for each in nets),
             namespace=namespace,
             namespace_labels=None if namespace is None else self.namespace_labels(namespace),
-            endpoint=isinstance(resource, r.WorkloadEndpoint | r.HostEndpoint),
-            ports=ports,
+            kind=kind,
+            ports=tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in ports),
         )
 
     def namespace_labels(self, name: str) -> dict[str, str]:
@@ -184,20 +250,49 @@ def _read(key: str, value: bytes) -> r.Resource:
     return resource
 
 
-def endpoint_labels(endpoint: r.WorkloadEndpoint) -> dict[str, str]:
-    """An endpoint's own labels, with those that Calico adds."""
-    labels = dict(endpoint.metadata.labels)
-    labels[NAMESPACE_LABEL] = endpoint.metadata.namespace or "default"
-    labels[ORCHESTRATOR_LABEL] = endpoint.spec.orchestrator
-    labels.pop(SERVICE_ACCOUNT_LABEL, None)  # nobody claims an account by a label of their own
-    if endpoint.spec.service_account_name:
-        labels[SERVICE_ACCOUNT_LABEL] = endpoint.spec.service_account_name
-    return labels
+def _given_labels(resource: r.Resource) -> dict[str, str]:
+    """The labels that Calico adds to what belongs to a namespace."""
+    match resource:
+        case r.WorkloadEndpoint(metadata=meta, spec=spec):
+            labels = {
+                NAMESPACE_LABEL: meta.namespace or "default",
+                ORCHESTRATOR_LABEL: spec.orchestrator,
+            }
+            if spec.service_account_name:
+                labels[SERVICE_ACCOUNT_LABEL] = spec.service_account_name
+            return labels
+        case r.NetworkSet(metadata=meta):
+            return {NAMESPACE_LABEL: meta.namespace or "default"}
+        case _:
+            return {}
 
 
-def _ports(ports: Iterable[r.EndpointPort]) -> tuple[NamedPort, ...]:
-    return tuple(NamedPort(p.name, protocol_number(p.protocol), p.port) for p in ports)
+def node_cidrs(node: r.Node) -> tuple[str, ...]:
+    """The addresses of a node as CIDRs of full length."""
+    bgp = node.spec.bgp or r.NodeBgp()
+    found = [each for each in (bgp.ipv4_address, bgp.ipv6_address) if each]
+    found += [each.address for each in node.spec.addresses]
+    return tuple(sorted({host_cidr(each) for each in found}))
 
 
-def _nets(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(net.parse_net(each).text for each in texts)
+def _node_item(node: r.Node) -> Item:
+    return Item(labels=node.metadata.labels, nets=node_cidrs(node), kind="node")
+
+
+def automatic_host(node: r.Node) -> r.HostEndpoint:
+    """The host endpoint of a node for which nobody wrote one."""
+    name = node.metadata.name
+    return r.HostEndpoint(
+        api_version="projectcalico.org/v3",
+        metadata=r.Metadata(name=f"{name}-auto-hep", labels=node.metadata.labels | CREATED_BY),
+        spec=r.HostEndpointSpec(
+            node=name,
+            interface_name="*",
+            expected_ips=[each.partition("/")[0] for each in node_cidrs(node)],
+            profiles=[ALLOW_ALL_PROFILE],
+        ),
+    )
+
+
+def _automatic_key(node: str) -> str:
+    return f"automatic host endpoint/{node}"
