@@ -19,14 +19,14 @@ from tortie.dataplane.connections import ConnectionDriver
 from tortie.dataplane.links import LinkDriver
 from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
-from tortie.desired import ROUTE_PROTOCOL
+from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL
 from tortie.errors import StoreError
 from tortie.kernel import process
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.monitor import Monitor
 from tortie.kernel.nflog import Logged, LogReader
 from tortie.kernel.nft import Nft
-from tortie.kernel.rtnetlink import Netlink
+from tortie.kernel.rtnetlink import Netlink, NetlinkPort
 from tortie.kernel.sysctl import Sysctl
 from tortie.model import kinds
 from tortie.plugins import workload
@@ -62,6 +62,7 @@ def run(settings: Settings) -> int:
             bird,
         ),
         probes=(nft.drifted, lambda: not bird.alive()),
+        facts=lambda: host_interfaces(netlink),
         memory=Memory(settings.state_dir),
         reporter=Reporter(settings.node, writer.write, _stale(store, settings.node)),
         recorder=metrics,
@@ -114,6 +115,23 @@ def _host_routes(
         return msgspec.to_builtins(bird.sessions())
 
     return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): sessions}
+
+
+def host_interfaces(netlink: NetlinkPort) -> dict[str, tuple[str, ...]]:
+    """The interfaces of this host that are no workload's, with their addresses; `lo` is not one.
+
+    Raises KernelError.
+    """
+    names = {
+        link.index: link.name
+        for link in netlink.links()
+        if link.name != "lo" and not link.name.startswith(INTERFACE_PREFIX)
+    }
+    found: dict[str, list[str]] = {name: [] for name in names.values()}
+    for address in netlink.addresses():
+        if address.index in names:
+            found[names[address.index]].append(address.prefix.partition("/")[0])
+    return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
 def _stale(store: Store, node: str) -> frozenset[str]:

@@ -175,10 +175,15 @@ class Host:
             Driver(name, self.time, self.journal) for name in ("nft", "links", "routes", "bird")
         )
         self.metrics = Metrics(ME)
+        self.interfaces: dict[str, tuple[str, ...]] = {"eth0": ("172.16.0.1",)}
+        """what the kernel says of the host's own interfaces"""
+        self.blind = ""
+        """why it says nothing"""
         self.agent = Agent(
             Settings(node=ME, store="memory:", resync_seconds=resync),
             drivers=(self.filter, self.links, self.routes, self.bird),
             probes=(probe,),
+            facts=self._facts,
             memory=Memory(directory),
             reporter=Reporter(ME, self._write, frozenset(stale)),
             recorder=self.metrics,
@@ -188,6 +193,11 @@ class Host:
 
     def _write(self, key: str, value: bytes | None) -> None:
         self.written.append((key, None if value is None else msgspec.json.decode(value)))
+
+    def _facts(self) -> dict[str, tuple[str, ...]]:
+        if self.blind:
+            raise KernelError(self.blind)
+        return dict(self.interfaces)
 
     def at(self, when: float, *things: Any) -> None:
         self.time.at(when, *things)

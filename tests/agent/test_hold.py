@@ -31,6 +31,7 @@ def agent_with(nft: FakeNft, directory: Path) -> Agent:
         Settings("a1", "memory:", directory, directory),
         drivers=(driver,),
         probes=(driver.drifted,),
+        facts=dict,
         memory=Memory(directory),
         reporter=Reporter("a1", lambda key, value: None, frozenset()),
         recorder=Metrics("a1"),

@@ -51,6 +51,7 @@ class Running:
             Settings(node=ME, store="memory:"),
             drivers=(self.filter, self.bird),
             probes=(),
+            facts=dict,
             memory=Memory(directory),
             reporter=Reporter(ME, self.writer.write, stale),
             recorder=Metrics(ME),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -36,6 +36,8 @@ _TOLERATED = f"{kinds.WORLD}workloadendpoints/"
 """An endpoint that cannot be read is simply not served; anything else might be what forbids."""
 
 Probe = Callable[[], bool]
+Facts = Callable[[], Mapping[str, tuple[str, ...]]]
+"""The interfaces of the host that are no workload's, with their addresses. Raises KernelError."""
 
 
 class Recorder(Protocol):
@@ -68,6 +70,7 @@ class Agent:
         settings: Settings,
         drivers: Sequence[Driver],
         probes: Sequence[Probe],
+        facts: Facts,
         memory: belief.Memory,
         reporter: Reporter,
         recorder: Recorder,
@@ -80,6 +83,7 @@ class Agent:
         self._settings = settings
         self._drivers = drivers
         self._probes = probes
+        self._facts = facts
         self._memory = memory
         self._reporter = reporter
         self._recorder = recorder
@@ -234,7 +238,11 @@ class Agent:
         started = self._clock()
         try:
             desired = desired_for(
-                self._world, self._settings.node, self._revision, protected=self._protected
+                self._world,
+                self._settings.node,
+                self._revision,
+                protected=self._protected,
+                interfaces=self._facts(),
             )
         except TortieError as error:
             outcome = replace(
