@@ -15,6 +15,7 @@ from tortie.model import kinds
 from tortie.model import resources as r
 
 if TYPE_CHECKING:
+    from tortie.lab.spec import LabFile
     from tortie.model.manifest import Document, Loaded
 
 # The reader of manifests is imported where files are read: `tortie get` needs none of it.
@@ -34,7 +35,42 @@ def load_all(files: Sequence[Path]) -> list[Loaded]:
 
     Raises UsageError if no file is named, TortieError if there is nothing in them.
     """
-    from tortie.model.manifest import documents, load_documents
+    from tortie.model.manifest import load_documents
+
+    found, problems = _documents(files)
+    try:
+        loaded = load_documents(found)
+    except InvalidInput as error:
+        problems += error.problems
+    if problems:
+        raise _in_order(problems)
+    if not loaded:
+        raise TortieError(f"there are no resources in {', '.join(str(path) for path in files)}")
+    return loaded
+
+
+def load_lab(files: Sequence[Path]) -> LabFile | None:
+    """The lab of the files, with all resources beside it; None if there is no lab in them.
+
+    Raises InvalidInput with all problems of all files, UsageError if no file is named.
+    """
+    from tortie.lab import spec
+
+    found, problems = _documents(files)
+    if not any(spec.is_lab(each) for each in found):
+        return None
+    try:
+        read = spec.from_documents(found)
+    except InvalidInput as error:
+        problems += error.problems
+    if problems:
+        raise _in_order(problems)
+    return read
+
+
+def _documents(files: Sequence[Path]) -> tuple[list[Document], list[Problem]]:
+    """The documents of the files, and what is wrong with those that cannot be read to their end."""
+    from tortie.model.manifest import documents
 
     if not files:
         raise UsageError("no file is named", "give -f FILE, -f DIR or -f -")
@@ -48,15 +84,11 @@ def load_all(files: Sequence[Path]) -> list[Loaded]:
             found += documents(text, name)
         except InvalidInput as error:
             problems += _whole(text, name) or error.problems
-    try:
-        loaded = load_documents(found)
-    except InvalidInput as error:
-        problems += error.problems
-    if problems:
-        raise InvalidInput(sorted(problems, key=lambda problem: (problem.file, problem.line)))
-    if not loaded:
-        raise TortieError(f"there are no resources in {', '.join(str(path) for path in files)}")
-    return loaded
+    return found, problems
+
+
+def _in_order(problems: Iterable[Problem]) -> InvalidInput:
+    return InvalidInput(sorted(problems, key=lambda problem: (problem.file, problem.line)))
 
 
 def place(loaded: Iterable[Loaded]) -> Callable[[r.Resource, Problem], Problem]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tortie.cli.output import coloured
 from tortie.errors import TortieError, UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def probe(
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(results), indent=1))
     else:
-        click.echo(matrix.render(results, colour=_colour()))
+        click.echo(matrix.render(results, colour=coloured()))
 
 
 @lab.command()
@@ -225,10 +226,6 @@ def _filter(chosen: Lab, wanted: Sequence[str]) -> Callable[[str], bool]:
     exact = {names.resolve(chosen.plan, each).name for each in wanted if not each.endswith("/")}
     starts = tuple(each for each in wanted if each.endswith("/"))
     return lambda name: name in exact or (bool(starts) and name.startswith(starts))
-
-
-def _colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 @contextmanager

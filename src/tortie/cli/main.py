@@ -11,9 +11,9 @@ from importlib import import_module
 import click
 
 from tortie import __version__
-from tortie.cli.output import complain
+from tortie.cli.output import complain, tell
 from tortie.cli.wiring import Wiring
-from tortie.errors import InvalidInput, TortieError, UsageError
+from tortie.errors import TortieError, UsageError
 
 FAILED, USED_WRONGLY, INTERRUPTED = 1, 2, 130
 """Exit codes besides 0."""
@@ -25,6 +25,8 @@ COMMANDS = {
     "get": ("objects", "Show resources."),
     "delete": ("objects", "Remove resources."),
     "validate": ("apply", "Check files of resources, without a store."),
+    "can": ("ask", "May A talk to B? ALLOWED (exit 0) or DENIED (exit 1), and by which rule."),
+    "why": ("ask", "May A talk to B, step by step on both ends, and the nearest miss."),
     "node": ("node", "The agent of this host: run it, see how it is."),
     "workload": ("workload", "Attach workloads to this host, by hand."),
     "ipam": ("ipam", "Who has which address."),
@@ -111,17 +113,13 @@ def run(argv: Sequence[str], wiring: Wiring) -> int:
         complain(f"error: {error.format_message()}\nsee: {path} --help")
         return USED_WRONGLY
     except UsageError as error:
-        complain(f"error: {error}")
+        tell(error)
         return USED_WRONGLY
     except click.ClickException as error:
         complain(f"error: {error.format_message()}")
         return FAILED
-    except InvalidInput as error:
-        for problem in error.problems:
-            complain(str(problem) if problem.file else f"error: {problem}")
-        return FAILED
     except TortieError as error:
-        complain(f"error: {error}")
+        tell(error)
         return FAILED
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

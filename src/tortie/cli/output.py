@@ -5,6 +5,8 @@ Nothing that came from outside reaches a terminal raw: whatever is not printable
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import click
+
+from tortie.errors import InvalidInput, TortieError
 
 T = TypeVar("T")
 Form = Literal["table", "wide", "yaml", "json", "name"]
@@ -52,6 +56,26 @@ def complain(text: str) -> None:
 def say(text: str) -> None:
     """A line for standard output."""
     click.echo(printable(text))
+
+
+def coloured() -> bool:
+    """Is standard output for a person who wants colours? See https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def verdict(allowed: bool) -> str:
+    """The word for a verdict, green or red where colours are wanted."""
+    word = "ALLOWED" if allowed else "DENIED"
+    return click.style(word, fg="green" if allowed else "red", bold=True) if coloured() else word
+
+
+def tell(error: TortieError) -> None:
+    """What is wrong, on standard error: each problem of files at its line."""
+    if isinstance(error, InvalidInput):
+        for problem in error.problems:
+            complain(str(problem) if problem.file else f"error: {problem}")
+    else:
+        complain(f"error: {error}")
 
 
 def text_of(value: object) -> str:

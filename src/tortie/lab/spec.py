@@ -49,12 +49,16 @@ def load(text: str | bytes, file: str, name: str | None = None) -> LabFile:
 
     Raises InvalidInput with every problem of the file.
     """
-    found = documents(text, file)
-    ours = [each for each in found if _is_lab(each)]
+    return from_documents(documents(text, file), file, name)
+
+
+def from_documents(found: Sequence[Document], file: str = "", name: str | None = None) -> LabFile:
+    """As `load`, from documents; those of several files may be one lab file together."""
+    ours = [each for each in found if is_lab(each)]
     problems = _count_problems(ours, file)
     loaded: list[Loaded] = []
     try:
-        loaded = load_documents(each for each in found if not _is_lab(each))
+        loaded = load_documents(each for each in found if not is_lab(each))
     except InvalidInput as error:
         problems.extend(error.problems)
     lab = None
@@ -68,7 +72,8 @@ def load(text: str | bytes, file: str, name: str | None = None) -> LabFile:
     return LabFile(lab, tuple(loaded))
 
 
-def _is_lab(document: Document) -> bool:
+def is_lab(document: Document) -> bool:
+    """Is this document a lab, and no resource?"""
     return isinstance(document.data, dict) and document.data.get("kind") == "Lab"
 
 

@@ -1,0 +1,129 @@
+"""The world that a question is about: the resources of files, of a lab's file, or of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tortie.cli.files import load_all, load_lab, place
+from tortie.cli.output import complain, slow
+from tortie.cli.where import opened_store, store_url
+from tortie.errors import LabError
+from tortie.model import kinds
+from tortie.model import resources as r
+
+if TYPE_CHECKING:
+    from tortie.lab.plan import Plan
+    from tortie.lab.state import Lab
+    from tortie.store.base import Store
+
+Interface = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""Name, addresses, and the prefixes that it leads to."""
+NOT_ASKED = frozenset(
+    kinds.BY_NAME[name].plural
+    for name in (
+        "BGPConfiguration", "BlockAffinity", "ClusterInformation", "Barrier",
+        "StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy",
+    )
+)  # fmt: skip
+"""Kinds (plural) that have no say in who may talk to whom: they are not even decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Resources, and what a question needs to know besides them.
+
+    `protected` are the store's addresses; `machines` are names and addresses of a lab's machines
+    outside; `interfaces` are a lab's hosts' own, by host.
+    """
+
+    resources: Sequence[r.Resource]
+    protected: tuple[str, ...] = ()
+    machines: Mapping[str, str] = field(default_factory=dict)
+    interfaces: Mapping[str, Sequence[Interface]] = field(default_factory=dict)
+
+
+def of_files(files: Sequence[Path]) -> World:
+    """What files say, checked as `tortie validate` does. A lab among them is drawn on paper.
+
+    Raises InvalidInput, UsageError, LabError.
+    """
+    from tortie.store import resources
+
+    lab = load_lab(files)
+    if lab is None:
+        loaded = load_all(files)
+        found = [each.resource for each in loaded]
+        resources.check(None, found, place(loaded))
+        return World(found)
+    from tortie.lab import paper
+
+    resources.check(None, lab.resources, lab.locate)
+    plan, drawn = paper.draw(lab)
+    return _in_lab(plan, drawn)
+
+
+def of_store() -> World:
+    """What the store of the command says; if it is a running lab's, with the lab's machines.
+
+    Raises UsageError, LabError, StoreError, Undecodable.
+    """
+    from tortie.store.addresses import server_addresses
+
+    with opened_store() as store, slow("reading the store"):
+        found = _read(store)
+    lab = _lab(store_url())
+    if lab is not None:
+        return _in_lab(lab.plan, found)
+    protected, lost = server_addresses(store_url())
+    for host in lost:
+        complain(f"note: the store's host {host} has no address now, so it is not protected")
+    return World(found, protected)
+
+
+def _read(store: Store) -> list[r.Resource]:
+    """All that matters, as of one revision. An endpoint that cannot be read is left out, as hosts
+    do; anything else might be what forbids."""
+    found = []
+    for entry in store.list(kinds.WORLD).entries:
+        plural = entry.key.removeprefix(kinds.WORLD).partition("/")[0]
+        if plural in NOT_ASKED:
+            continue
+        try:
+            found.append(kinds.decode(entry.value))
+        except kinds.Undecodable as error:
+            if plural != kinds.BY_NAME["WorkloadEndpoint"].plural:
+                raise kinds.Undecodable(f"{entry.key}: {error.message}") from error
+            complain(f"note: {entry.key} cannot be read, so it is left out")
+    return found
+
+
+def _lab(url: str) -> Lab | None:
+    """The running lab whose store this is, if it is one's."""
+    from tortie.lab.state import labs
+
+    try:
+        return next((lab for lab in labs() if lab.record.outer_store_url == url), None)
+    except LabError:
+        return None
+
+
+def _in_lab(plan: Plan, found: Sequence[r.Resource]) -> World:
+    from tortie.lab import numbers
+    from tortie.lab.plan import store_address
+
+    interfaces: dict[str, list[Interface]] = {}
+    for host in plan.hosts:
+        everywhere = ("0.0.0.0/0", "::/0")
+        own: list[Interface] = [("eth0", (host.address.partition("/")[0],), everywhere)]
+        if host.management:
+            own.append(("mgmt0", (host.management,), (numbers.MANAGEMENT,)))
+        interfaces[host.name] = own
+    return World(
+        resources=found,
+        protected=(store_address(),) if plan.store_space else (),
+        machines={machine.name: machine.address for machine in plan.outside},
+        interfaces=interfaces,
+    )
