@@ -111,7 +111,10 @@ THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "promet
 PURE = (
     "model", "desired.py", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
     "dataplane/nft/render.py", "dataplane/nft/rules.py", "dataplane/nft/policies.py",
-    "dataplane/nft/ruleset.py", "dataplane/nft/words.py",
+    "dataplane/nft/ruleset.py", "dataplane/nft/words.py", "dataplane/safe.py",
+    "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",
+    "dataplane/iptables/rules.py", "dataplane/iptables/policies.py",
+    "dataplane/iptables/ruleset.py", "dataplane/iptables/words.py",
 )  # fmt: skip
 """No clock, no disk, no network, and of ours only what is pure too."""
 HARMLESS = {

@@ -21,8 +21,9 @@ from collections.abc import Iterable
 
 from tortie.dataplane.nft import words
 from tortie.dataplane.nft.policies import Half, PolicyChains
-from tortie.dataplane.nft.rules import braced, networks
+from tortie.dataplane.nft.rules import braced
 from tortie.dataplane.nft.ruleset import Chain, Ruleset, SetSpec, Table
+from tortie.dataplane.safe import networks
 from tortie.desired import GATEWAY_V4, GATEWAY_V6, INTERFACE_PREFIX, Endpoint, Family, Filter
 
 MAY_SEND = (

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import product
 
 from tortie.dataplane.nft import words
 from tortie.dataplane.nft.ruleset import SetSpec
+from tortie.dataplane.safe import joined_ports, networks, whole
 from tortie.desired import AddressSet, Family, PortRange, PortSet, Rule, Side
 
 Condition = list[str]
@@ -23,7 +23,6 @@ ALWAYS: Condition = [""]
 NEVER: Condition = []
 
 _WITH_PORTS = f"{{ {', '.join(str(each) for each in words.PORT_PROTOCOLS)} }}"
-_LAST_PORT = 65535
 
 
 _SERVICE = "inet_service"
@@ -175,7 +174,7 @@ def _in_nets(expression: str, nets: tuple[str, ...], family: Family, members: Me
     own = networks(nets, family)
     if not own:
         return NEVER
-    if _whole(own):
+    if whole(own):
         return ALWAYS
     return [f"{expression} {members.any_of(words.ADDRESS_TYPE[family], own)}"]
 
@@ -186,27 +185,9 @@ def _not_in_nets(
     own = networks(nets, family)
     if not own:
         return ALWAYS
-    if _whole(own):
+    if whole(own):
         return NEVER
     return [f"{expression} != {members.any_of(words.ADDRESS_TYPE[family], own)}"]
-
-
-def networks(nets: Iterable[str], family: Family) -> list[str]:
-    """The prefixes of a family, in order, joined where they overlap or touch; hosts bare."""
-    own = words.of_family(nets, family)
-    joined: Iterable[IPv4Network | IPv6Network] = (
-        collapse_addresses(map(IPv4Network, own))
-        if family == 4
-        else collapse_addresses(map(IPv6Network, own))
-    )
-    return [
-        str(each.network_address) if each.prefixlen == each.max_prefixlen else str(each)
-        for each in joined
-    ]
-
-
-def _whole(nets: list[str]) -> bool:
-    return nets[0].endswith("/0")
 
 
 def braced(values: list[str]) -> str:
@@ -264,12 +245,6 @@ def _not_ports(
 
 def ranges(ports: Iterable[PortRange]) -> list[str]:
     """Port ranges in order, joined where they overlap or touch. Raises ValueError."""
-    joined: list[tuple[int, int]] = []
-    for each in sorted(ports):
-        if not 0 <= each.first <= each.last <= _LAST_PORT:
-            raise ValueError(f"not a range of ports: {each.first}-{each.last}")
-        if joined and each.first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], each.last))
-        else:
-            joined.append((each.first, each.last))
-    return [str(first) if first == last else f"{first}-{last}" for first, last in joined]
+    return [
+        str(first) if first == last else f"{first}-{last}" for first, last in joined_ports(ports)
+    ]
