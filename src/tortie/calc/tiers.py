@@ -91,7 +91,11 @@ def steps(item: Item, tiers: Iterable[Tier], stage: Stage) -> Steps:
     every: list[Placed] = []
     for tier in tiers:
         applied = [
-            each for each in tier.policies if stage in each.stages and each.subjects.matches(item)
+            each
+            for each in tier.policies
+            if stage in each.stages
+            and (each.ingress or each.egress)  # a ClusterNetworkPolicy without rules is neither
+            and each.subjects.matches(item)
         ]
         every += applied
         default = tier.default if stage in ("normal", "forward") else "pass"
