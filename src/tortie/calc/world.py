@@ -199,23 +199,23 @@ class World:
         """What selectors see of a resource."""
         namespace = resource.metadata.namespace
         labels = dict(resource.metadata.labels)
-        nets: Iterable[str]
+        nets: tuple[str, ...]
         ports: Iterable[r.EndpointPort] = ()
         kind: Kind
         match resource:
             case r.WorkloadEndpoint(spec=spec):
-                nets, ports, kind = spec.ip_networks, spec.ports, "workload"
+                nets, ports, kind = tuple(spec.ip_networks), spec.ports, "workload"
                 labels = self._inherited(spec.profiles) | labels
             case r.HostEndpoint(spec=host):
-                nets, ports, kind = host.expected_ips, host.ports, "host"
+                nets, ports, kind = _nets(host.expected_ips), host.ports, "host"
                 labels = self._inherited(host.profiles) | labels
             case r.NetworkSet(spec=some) | r.GlobalNetworkSet(spec=some):
-                nets, kind = some.nets, "set"
+                nets, kind = _nets(some.nets), "set"
         for claimed in _CLAIMED:
             labels.pop(claimed, None)
         return Item(
             labels=labels | _given_labels(resource),
-            nets=tuple(net.parse_net(each).text for each in nets),
+            nets=nets,
             namespace=namespace,
             namespace_labels=None if namespace is None else self.namespace_labels(namespace),
             kind=kind,
@@ -248,6 +248,10 @@ def _read(key: str, value: bytes) -> r.Resource:
     for problem in validate(resource):
         raise kinds.Undecodable(f"stored object is not valid: {problem}")
     return resource
+
+
+def _nets(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(net.parse_net(each).text for each in texts)
 
 
 def _given_labels(resource: r.Resource) -> dict[str, str]:
