@@ -316,7 +316,7 @@ def payload(flow: Flow, identity: int) -> bytes:
 
 
 def sctp_packet(source_port: int, port: int, identity: int) -> bytes:
-    """An INIT (RFC 9260 section 3.3.2) with its CRC-32C: the kernel tracks it, and has no socket."""
+    """An INIT (RFC 9260 section 3.3.2) with its CRC-32C: tracked, though there is no socket."""
     init = struct.pack("!BBHIIHHI", 1, 0, 20, identity + 1, 65536, 1, 1, identity)
     header = struct.pack("!HHI", source_port, port, 0)
     return header + struct.pack("<I", crc32c(header + bytes(4) + init)) + init
