@@ -90,7 +90,7 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
     "shutil": ({"kernel/process.py", "lab/build.py"}, "nobody else removes trees"),
     "time": (
         {"agent/loop.py", "agent/report.py", "bgp/bird.py", "bgp/control.py", "cli",
-         "ipam/allocator.py", "kernel/process.py", "lab", "plugins", "store"},
+         "ipam/allocator.py", "kernel/conntrack.py", "kernel/process.py", "lab", "plugins", "store"},
         "the core is a function of the state, not of the hour",
     ),
     "random": ({"ipam/allocator.py", "store/syncer.py"}, "only those who step aside for others"),
@@ -110,6 +110,7 @@ THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "promet
 
 PURE = (
     "model", "desired.py", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
+    "dataplane/interpreter.py", "dataplane/matching.py",
     "dataplane/nft/render.py", "dataplane/nft/rules.py", "dataplane/nft/policies.py",
     "dataplane/nft/ruleset.py", "dataplane/nft/words.py", "dataplane/safe.py",
     "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",
@@ -118,7 +119,7 @@ PURE = (
 )  # fmt: skip
 """No clock, no disk, no network, and of ours only what is pure too."""
 HARMLESS = {
-    "__future__", "base64", "collections", "dataclasses", "difflib", "enum", "functools",
+    "__future__", "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools",
     "hashlib", "ipaddress", "itertools", "json", "math", "re", "types", "typing", "msgspec",
 }  # fmt: skip
 BESIDES = {("model/reader.py", "yaml"), ("bgp/render.py", "pathlib")}

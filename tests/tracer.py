@@ -1,23 +1,54 @@
-"""A plain interpreter of desired.Filter: what a faithful dataplane does with a first packet."""
+"""The way of a first packet over several hosts, each of which judges it as its Filter says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import NamedTuple
 
 from tortie import desired as d
+from tortie.dataplane.interpreter import Interpreter, Packet
 from tortie.explain.oracle import Flow
 
-ECHO_REQUEST = {1: 8, 58: 128}
-WITH_PORTS = (6, 17, 132)
+Topology = Callable[[str, str], str]
+"""The interface by which a packet to an address that is not on a node leaves that node."""
+
+
+class Place(NamedTuple):
+    """Where a packet begins or ends: None, not on a node; interface None: on the node itself."""
+
+    node: str | None
+    interface: str | None
+
+
+OUTSIDE = Place(None, None)
+
+
+def one_uplink(node: str, address: str) -> str:
+    return "eth0"
 
 
 class Tracer:
     """The filters by node, and the addresses by node, of one world."""
 
-    def __init__(self, filters: Mapping[str, d.Filter], hosts: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        filters: Mapping[str, d.Filter],
+        hosts: Mapping[str, Sequence[str]],
+        topology: Topology = one_uplink,
+    ) -> None:
         self.filters = filters
-        self.hosts = hosts
+        self.topology = topology
+        self.readings = {node: Interpreter(one) for node, one in filters.items()}
+        self.places = {
+            **{address: Place(node, None) for node in hosts for address in hosts[node]},
+            **{
+                address: Place(node, endpoint.interface)
+                for node, one in reversed(filters.items())
+                for endpoint in reversed(one.endpoints)
+                for address in endpoint.addresses
+            },
+        }
 
     def trace(
         self,
@@ -31,53 +62,39 @@ class Tracer:
         """
         if ip_address(flow.source).version != ip_address(flow.destination).version:
             return False
+        source = self.places.get(flow.source, OUTSIDE)
         if interface is not None:
-            sender = self._find(lambda one: one.interface == interface, source_node)
-            if sender is None or not may_send(sender[1], flow.source):
+            source = Place(source_node, interface)
+            if interface not in {one.interface for one in self.filters[source_node].endpoints}:
                 return False
+        if flow.destination in (d.GATEWAY_V4, d.GATEWAY_V6):
+            target = Place(source.node, None)
         else:
-            sender = self._find(lambda one: flow.source in one.addresses, source_node)
-        receiver = self._find(lambda one: flow.destination in one.addresses, None)
-        if sender is not None and receiver is not None and sender == receiver:
-            return True
-        if sender is not None:
-            node, endpoint = sender
-            if flow.destination in (d.GATEWAY_V4, d.GATEWAY_V6, *self.hosts[node]):
-                return is_gateway_echo(flow)
-            if not allows(self.filters[node], endpoint, endpoint.egress, "egress", flow):
-                return False
-        if receiver is None:
-            return True
-        node, endpoint = receiver
-        if flow.source in self.hosts[node]:
-            return True
-        return allows(self.filters[node], endpoint, endpoint.ingress, "ingress", flow)
+            target = self.places.get(flow.destination, OUTSIDE)
+        if source == target and flow.source in self.addresses(*source):
+            return True  # it never leaves the workload
+        return all(self.judged(flow, node, source, target) for node in crossed(source, target))
 
-    def addresses(self, node: str, interface: str) -> tuple[str, ...]:
-        """The addresses behind an interface."""
-        found = self._find(lambda one: one.interface == interface, node)
-        return found[1].addresses if found else ()
+    def judged(self, flow: Flow, node: str, source: Place, target: Place) -> bool:
+        """By one node on the way."""
+        packet = Packet(
+            flow.source, flow.destination, flow.protocol, flow.port, flow.source_port, flow.icmp
+        )
+        incoming, outgoing = (
+            end.interface if end.node == node else self.topology(node, address)
+            for end, address in ((source, flow.source), (target, flow.destination))
+        )
+        return self.readings[node].judge(packet, incoming, outgoing).allowed
 
-    def _find(self, wanted, node):
-        for name, firewall in self.filters.items():
-            for endpoint in firewall.endpoints:
-                if node in (None, name) and wanted(endpoint):
-                    return name, endpoint
-        return None
+    def addresses(self, node: str | None, interface: str | None) -> tuple[str, ...]:
+        """The addresses behind a workload's interface."""
+        endpoints = self.filters[node].endpoints if node in self.filters else ()
+        return next((one.addresses for one in endpoints if one.interface == interface), ())
 
 
-def may_send(endpoint: d.Endpoint, source: str) -> bool:
-    """Is this no spoofed source?"""
-    return source in endpoint.addresses or within(source, endpoint.allowed_sources)
-
-
-def is_gateway_echo(flow: Flow) -> bool:
-    echo = flow.icmp is not None and flow.icmp[0] == ECHO_REQUEST.get(flow.protocol)
-    return echo and flow.destination in (d.GATEWAY_V4, d.GATEWAY_V6)
-
-
-def within(address: str, nets: Sequence[str]) -> bool:
-    return any(ip_address(address) in ip_network(net) for net in nets)
+def crossed(source: Place, target: Place) -> list[str]:
+    """The nodes on the way, in order."""
+    return list(dict.fromkeys(end.node for end in (source, target) if end.node is not None))
 
 
 def allows(
@@ -87,75 +104,8 @@ def allows(
     direction: str,
     flow: Flow,
 ) -> bool:
-    """One direction of an endpoint: tiers, then profiles, then no."""
-    policies = {policy.id: policy for policy in firewall.policies}
-    reading = Sets(firewall)
-
-    def first(ids):
-        for policy in ids:
-            for rule in getattr(policies[policy], direction):
-                if rule.action != "log" and reading.matches(rule, flow):
-                    return rule.action
-        return None
-
-    for tier in tiers:
-        action = first(tier.policies) or tier.default
-        if action != "pass":
-            return action == "allow"
-    for profile in endpoint.profiles:
-        action = first([profile])
-        if action in ("allow", "deny"):
-            return action == "allow"
-    return False
-
-
-class Sets:
-    """Rules, with the sets that they name."""
-
-    def __init__(self, firewall: d.Filter) -> None:
-        self.sets = {one.id: one for one in firewall.sets}
-        self.port_sets = {one.id: one for one in firewall.port_sets}
-
-    def matches(self, rule: d.Rule, flow: Flow) -> bool:
-        family = ip_address(flow.source).version
-        return (
-            rule.family in (None, family)
-            and rule.protocol in (None, flow.protocol)
-            and (rule.not_protocol is None or rule.not_protocol != flow.protocol)
-            and (rule.icmp is None or icmp_is(rule.icmp, flow))
-            and (rule.not_icmp is None or not icmp_is(rule.not_icmp, flow))
-            and self.side_matches(rule.source, flow.source, flow.source_port, flow)
-            and self.side_matches(rule.destination, flow.destination, flow.port, flow)
-        )
-
-    def side_matches(self, side: d.Side, address: str, port: int | None, flow: Flow) -> bool:
-        if flow.protocol not in WITH_PORTS:
-            port = None
-        if side.nets and not within(address, side.nets):
-            return False
-        if within(address, side.not_nets):
-            return False
-        if not all(self.has(one, address) for one in side.sets):
-            return False
-        if any(self.has(one, address) for one in side.not_sets):
-            return False
-        asked = side.ports or side.port_sets
-        if asked and not self.port_is(side.ports, side.port_sets, address, port, flow):
-            return False
-        return not self.port_is(side.not_ports, side.not_port_sets, address, port, flow)
-
-    def has(self, name: str, address: str) -> bool:
-        return address in self.sets[name].addresses or within(address, self.sets[name].nets)
-
-    def port_is(self, ranges, sets, address, port, flow) -> bool:
-        if port is None:
-            return False
-        if any(one.first <= port <= one.last for one in ranges):
-            return True
-        return any((address, flow.protocol, port) in self.port_sets[one].members for one in sets)
-
-
-def icmp_is(icmp: d.Icmp, flow: Flow) -> bool:
-    return flow.icmp is not None and (
-        icmp.type == flow.icmp[0] and icmp.code in (None, flow.icmp[1])
+    """One direction of a workload endpoint: tiers, then profiles, then no."""
+    packet = Packet(
+        flow.source, flow.destination, flow.protocol, flow.port, flow.source_port, flow.icmp
     )
+    return Interpreter(firewall).allows(endpoint, direction, packet).allowed

@@ -68,7 +68,7 @@ def test_whose_connections_go(
     before: list[Endpoint], after: list[Endpoint], gone: set[str]
 ) -> None:
     driver, conntrack = settled(*before)
-    conntrack.connections = [frozenset({address, OUTSIDE}) for address in sorted(gone)]
+    conntrack.named = [frozenset({address, OUTSIDE}) for address in sorted(gone)]
     assert driver.apply(desired(*after)) == Report(changed=len(gone))
     assert conntrack.forgotten == ([gone] if gone else [])
     assert driver.apply(desired(*after)) == Report()

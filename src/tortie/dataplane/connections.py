@@ -1,6 +1,8 @@
-"""The driver of tracked connections: when an address leaves an endpoint, its connections go too.
+"""The driver of tracked connections: when an address leaves an endpoint, its connections go too;
+what policy no longer allows is cut where that is asked for (`revocation`).
 
-It runs after the firewall and the routes, so that nothing brings a forgotten connection back.
+It runs after the firewall and the routes, so that nothing brings a forgotten connection back and
+every new one is judged by the new policy already.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tortie.dataplane.revocation import Revocation
 from tortie.desired import ROUTE_PROTOCOL, Desired, Report
 from tortie.kernel.conntrack import ConntrackPort
 from tortie.kernel.netlink import family_of
@@ -23,7 +26,8 @@ class _Owner(NamedTuple):
 
 
 class ConnectionDriver:
-    """Forgets the connections of addresses that left their endpoint since the last apply.
+    """Forgets the connections of addresses that left their endpoint since the last apply, and cuts
+    those that a new policy forbids.
 
     With nothing remembered it looks for what left while nobody was watching: see `orphans`.
     """
@@ -33,15 +37,16 @@ class ConnectionDriver:
     def __init__(self, conntrack: ConntrackPort, netlink: NetlinkPort) -> None:
         self._conntrack = conntrack
         self._netlink = netlink
+        self._revocation = Revocation(conntrack, netlink)
         self._owners: dict[str, _Owner] | None = None
 
     def prepare(self) -> None:
         """Connections of an earlier run go on."""
 
     def apply(self, desired: Desired) -> Report:
-        """Forget what must be; `changed` counts connections.
+        """Forget what must be, then cut what must be; `changed` counts connections.
 
-        Raises KernelError; then the same addresses are tried again by the next apply.
+        Raises KernelError; then what was not done is tried again by the next apply.
         """
         owners = {
             address: _Owner(endpoint.id, endpoint.interface)
@@ -55,7 +60,7 @@ class ConnectionDriver:
             gone = frozenset(each for each in before if owners.get(each) != before[each])
         forgotten = self._conntrack.forget(gone)
         self._owners = owners
-        return Report(changed=forgotten)
+        return Report(changed=forgotten + self._revocation.apply(desired.filter))
 
     def close(self) -> None:
         """Let go of sockets. Connections go on."""

@@ -25,6 +25,7 @@ IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst, src, tos, table, protocol, scope, type, flags
+_RTNEXTHOP = struct.Struct("=HxxI")  # length, flags, weight, index; attributes follow
 
 IFLA_IFNAME, RTA_DST = 3, 1
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_EXT_MASK = 1, 4, 29
@@ -95,7 +96,8 @@ class Route:
     """A route in the main table.
 
     `unicast` goes straight to interface `index` (IPv4: scope link), `blackhole` nowhere (index 0);
-    `other` is any other form, only read or deleted. `source`: the preferred source address, or "".
+    `other` is any other form, only read or deleted: `index` is its interface, or 0 and `hops` those
+    of several next hops. `source`: the preferred source address, or "".
     In the kernel prefix and metric are the key, whoever's protocol number the route has.
     """
 
@@ -105,6 +107,7 @@ class Route:
     metric: int
     index: int = 0
     source: str = ""
+    hops: tuple[int, ...] = ()
 
 
 Thing = LinkState | Address | Neighbour | Route
@@ -357,7 +360,20 @@ def _read_route(body: bytes, protocol: int | None) -> Route | None:
         # An IPv6 blackhole is said to lead to lo, which means nothing.
         index=0 if form == "blackhole" else _number(found, _RTA_OIF),
         source=netlink.unpacked(source) if source else "",
+        hops=_hops(found.get(_RTA_MULTIPATH, b"")),
     )
+
+
+def _hops(data: bytes) -> tuple[int, ...]:
+    """The interfaces of several next hops (rtnexthop)."""
+    found, at = [], 0
+    while at + _RTNEXTHOP.size <= len(data):
+        length, index = _RTNEXTHOP.unpack_from(data, at)
+        if length < _RTNEXTHOP.size:
+            break
+        found.append(index)
+        at += length + 3 & ~3
+    return tuple(found)
 
 
 def name_of(found: dict[int, bytes]) -> str:
