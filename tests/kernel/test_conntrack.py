@@ -1,4 +1,4 @@
-"""Tracked connections through a router in the kernel: counted, listed, forgotten."""
+"""Tracked connections through a router in the kernel: counted, listed, marked, forgotten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from namespaces import ip, namespaces
 
 from tortie.kernel import netns, process
-from tortie.kernel.conntrack import Conntrack, ConntrackPort, FakeConntrack
+from tortie.kernel.conntrack import Connection, Conntrack, ConntrackPort, FakeConntrack, Way
 
 pytestmark = pytest.mark.kernel
 
@@ -141,3 +141,111 @@ def test_a_translated_connection_is_found_by_the_address_behind_the_translation(
         assert conntrack.addresses() == {"10.65.1.2", "10.99.0.1", "10.65.2.2"}
         assert conntrack.forget({"10.65.2.2"}) == 1
         assert listed(middle) == ""
+
+
+# --- marks ----------------------------------------------------------------------------------------
+
+BIT, THEIRS = 0x00800000, 0x00000041
+TCP, UDP = 6, 17
+ECHO = {4: (1, (8, 0), (0, 0)), 6: (58, (128, 0), (129, 0))}
+
+
+def way_back(way: Way) -> Way:
+    return Way(way.destination, way.source, way.protocol, way.port, way.source_port)
+
+
+def spoken(stack: ExitStack, client: str, server: str) -> set[tuple[Way, Way]]:
+    """TCP, UDP and a ping from host 2 of the client in both families; each is answered."""
+    found = set()
+    for family, (west, east, _) in NETS.items():
+        source, target = west.format(2), east.format(2)
+        near = connect(stack, client, server, source, target)
+        ports = near.getsockname()[1], near.getpeername()[1]
+        ways = [Way(source, target, TCP, *ports)]
+        kind = socket.AF_INET6 if family == 6 else socket.AF_INET
+        with netns.entered(client):
+            call = stack.enter_context(closing(socket.socket(kind, socket.SOCK_DGRAM)))
+            call.bind((source, 0))
+            call.connect((target, 53))
+            call.send(b"?")
+            process.run(["ping", "-c1", "-W5", "-I", source, target])
+        ways.append(Way(source, target, UDP, call.getsockname()[1], 53))
+        found |= {(way, way_back(way)) for way in ways}
+        protocol, asks, answers = ECHO[family]
+        found.add(
+            (Way(source, target, protocol, icmp=asks), Way(target, source, protocol, icmp=answers))
+        )
+    return found
+
+
+def marks(conntrack: ConntrackPort) -> dict[Way, int]:
+    return {each.original: each.mark for each in conntrack.connections()}
+
+
+def test_connections_are_listed_and_marked_and_other_bits_are_left() -> None:
+    """And by the fake alike."""
+    with router() as (client, middle, server), ExitStack() as stack:
+        expected = spoken(stack, client, server)
+        with netns.entered(middle):
+            conntrack = stack.enter_context(closing(Conntrack()))
+            for family in ("ipv4", "ipv6"):
+                process.run(["conntrack", "-U", "-f", family, "--mark", str(THEIRS)])
+        found = conntrack.connections()
+        assert {(each.original, each.reply) for each in found} == expected
+        held_to(conntrack)
+        assert listed(middle).count(f"mark={THEIRS} ") == 3
+    held_to(FakeConntrack(Connection(way, back, THEIRS) for way, back in expected))
+
+
+def held_to(conntrack: ConntrackPort) -> None:
+    """What is true of any table with those six connections, all with the mark THEIRS."""
+    everything = conntrack.connections()
+    assert {each.mark for each in everything} == {THEIRS}
+    assert conntrack.connections(naming=()) == []
+    assert conntrack.connections(naming=(), marked=BIT) == []
+    six = conntrack.connections(naming={"fd65:1::2"})
+    assert len(six) == 3
+    assert conntrack.mark(six, BIT, True) == 3
+    assert conntrack.mark(six, BIT, True) == 3, "it stays"
+    assert set(marks(conntrack).values()) == {THEIRS, THEIRS | BIT}
+    for naming in ((), {"10.9.9.9"}):
+        found = conntrack.connections(naming, marked=BIT)
+        assert {each.original for each in found} == {each.original for each in six}
+        assert {each.mark for each in found} == {THEIRS | BIT}
+    assert len(conntrack.connections({"10.65.2.2"}, marked=BIT)) == 6
+    assert conntrack.mark(found, BIT, False) == 3
+    assert set(marks(conntrack).values()) == {THEIRS}
+    assert conntrack.mark([], BIT, True) == 0
+    assert conntrack.forget({"10.65.2.2"}) == 3
+    assert conntrack.mark(everything, BIT, False) == 3, "those that ended meanwhile do not matter"
+    conntrack.settle()
+    assert conntrack.count() == 3
+
+
+def test_no_connection_is_made_by_marking_one_that_ended() -> None:
+    with router() as (client, middle, server), ExitStack() as stack:
+        connect(stack, client, server, "10.65.1.2", "10.65.2.2")
+        with netns.entered(middle):
+            conntrack = stack.enter_context(closing(Conntrack()))
+        (gone,) = conntrack.connections()
+        assert conntrack.forget({"10.65.1.2"}) == 1
+        assert conntrack.mark([gone], BIT, True) == 0
+        assert conntrack.count() == 0
+
+
+def test_a_translated_connection_says_both_destinations() -> None:
+    with router() as (client, middle, server), ExitStack() as stack:
+        with netns.entered(middle):
+            process.run(["nft", "-f", "-"], stdin=TRANSLATE)
+            conntrack = stack.enter_context(closing(Conntrack()))
+        with netns.entered(server):
+            listener = stack.enter_context(closing(socket.create_server(("10.65.2.2", 0))))
+        port = listener.getsockname()[1]
+        with netns.entered(client):
+            stack.enter_context(closing(socket.create_connection(("10.99.0.1", port), timeout=5)))
+        for naming in ({"10.99.0.1"}, {"10.65.2.2"}, {"10.65.1.2"}, None):
+            (found,) = conntrack.connections(naming)
+            assert found.original.destination == "10.99.0.1"
+            assert (found.reply.source, found.reply.source_port) == ("10.65.2.2", port)
+        assert conntrack.mark([found], BIT, True) == 1
+        assert f"mark={BIT} " in listed(middle)
