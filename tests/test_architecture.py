@@ -115,6 +115,8 @@ PURE = (
     "dataplane/nft/render.py", "dataplane/nft/rules.py", "dataplane/nft/policies.py",
     "dataplane/nft/ruleset.py", "dataplane/nft/words.py", "dataplane/safe.py",
     "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",
+    "dataplane/iptables/building.py", "dataplane/iptables/lookups.py",
+    "dataplane/iptables/workloads.py",
     "dataplane/iptables/rules.py", "dataplane/iptables/policies.py",
     "dataplane/iptables/ruleset.py", "dataplane/iptables/words.py",
 )  # fmt: skip

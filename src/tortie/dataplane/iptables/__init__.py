@@ -1,1 +1,6 @@
-"""The iptables dataplane: a filter as chains and IP sets, and the driver that puts it there."""
+"""The iptables dataplane: `render` a filter as the rules and IP sets of one family."""
+
+from tortie.dataplane.iptables.render import render
+from tortie.dataplane.iptables.ruleset import Ruleset, SetSpec
+
+__all__ = ["Ruleset", "SetSpec", "render"]

@@ -22,12 +22,14 @@ CHAIN_PREFIX = "tor-"
 SET_PREFIX = {4: "tor4_", 6: "tor6_"}
 """Every IP set of ours begins so; ipset takes names of up to 31 characters."""
 
+SetType = Literal["hash:ip", "hash:net", "hash:ip,port", "hash:net,iface"]
+
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:
     """An IP set; members are as `ipset` writes them, such as "10.0.0.1,tcp:80"."""
 
-    type: Literal["hash:ip", "hash:net", "hash:ip,port", "hash:net,iface"]
+    type: SetType
     members: frozenset[str] = frozenset()
 
 
