@@ -189,9 +189,12 @@ class FakeNft:
         self._generation += 1
         named = re.findall(r"^(add |delete )?table (\w+) (\w+)", script, re.MULTILINE)
         gone = {(family, name) for verb, family, name in named if verb == "delete "}
-        for _, family, name in named:
+        for verb, family, name in named:
             key = (family, name)
-            self.tables[key] = script if key in gone else self.tables.get(key, "") + script
+            if verb == "delete ":
+                self.tables.pop(key, None)
+            else:
+                self.tables[key] = script if key in gone else self.tables.get(key, "") + script
         for key in self.tables.keys() - gone:
             if re.search(rf"^(add|delete|flush) \w+ {key[0]} {key[1]} ", script, re.MULTILINE):
                 self.tables[key] += script

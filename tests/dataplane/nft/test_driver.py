@@ -198,3 +198,12 @@ def test_what_is_removed_by_hand_is_put_back(what: str, idle: bool) -> None:
         driver.apply(desired(ONE))
         assert (nft.list_table("inet", "tortie"), nft.list_table("arp", "tortie")) == good
         assert driver.apply(desired(ONE)) == Report()
+
+
+def test_a_sweep_removes_our_tables_once() -> None:
+    nft, driver = running(ONE)
+    assert driver.present() and driver.sweep()
+    assert nft.scripts == ["delete table inet tortie\ndelete table arp tortie\n"]
+    assert not driver.present() and not driver.sweep()
+    driver.apply(desired(ONE))
+    assert driver.present()

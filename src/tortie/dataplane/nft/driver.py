@@ -78,6 +78,23 @@ class NftDriver:
         """
         return self._installed is not None and self._drifted()
 
+    def present(self) -> bool:
+        """Whether any of our tables is there. Raises KernelError, Missing."""
+        return bool(self._there())
+
+    def sweep(self) -> bool:
+        """Remove our tables and nothing else; whether there was one. Raises KernelError."""
+        self._installed = None
+        there = self._there()
+        if there:
+            self._nft.run("".join(f"delete table {family} {TABLE}\n" for family in there))
+        return bool(there)
+
+    def _there(self) -> list[str]:
+        """The families of our tables that are there."""
+        families = [table.family for table in self._base.tables]
+        return [each for each in families if self._nft.list_table(each, TABLE) is not None]
+
     def close(self) -> None:
         """Let go of libnftables. The rules stay."""
         self._nft.close()
