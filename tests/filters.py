@@ -124,3 +124,65 @@ def filters(draw, interfaces=(1, 2)):
             for each in ("p0", "p1")
         ),
     )
+
+
+INTERFACES = ("tor1", "tor2", "tor3", "ens5", "eth0", "eth1", "lo")
+"""Of a `guarded` firewall: tor3 is nobody's, ens5 may be a workload's; eth0 and eth1 the host's."""
+
+undecided = st.builds(
+    d.TierStep, st.just("default"), some(POLICIES[:3], least=1), st.sampled_from(("pass", "deny"))
+)
+open_ports = st.lists(
+    st.builds(
+        d.OpenPort,
+        st.sampled_from((6, 17)),
+        st.sampled_from(PORTS),
+        maybe(st.sampled_from(NETS)),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@st.composite
+def guards(draw, interface):
+    """A host endpoint; most evaluations have no policy."""
+
+    def steps(strategy=undecided):
+        return draw(st.one_of(st.just(()), st.just(()), st.lists(strategy, max_size=2).map(tuple)))
+
+    return d.HostEndpoint(
+        f"guard-of-{interface}".replace("*", "all"),
+        interface,
+        ingress=steps(tiers),
+        egress=steps(tiers),
+        profiles=draw(some(POLICIES[3:], 1)),
+        forward_ingress=steps(),
+        forward_egress=steps(),
+        untracked_ingress=steps(),
+        untracked_egress=steps(),
+        pre_dnat=steps(),
+    )
+
+
+@st.composite
+def guarded(draw):
+    """A filter with all that one can have: host endpoints, failsafe ports, settings."""
+    firewall = draw(filters())
+    metal = d.Endpoint(
+        "lab/metal", "ens5", ("10.65.0.9", "fd65::9"), profiles=draw(some(POLICIES[3:], 1))
+    )
+    hosts = draw(some(("eth0", "eth1", "*"), 3))
+    values = {name: getattr(firewall, name) for name in firewall.__struct_fields__}
+    return d.Filter(
+        **{
+            **values,
+            "endpoints": (*firewall.endpoints, *((metal,) if draw(st.booleans()) else ())),
+            "hosts": tuple(draw(guards(each)) for each in hosts),
+            "failsafe_inbound": draw(open_ports),
+            "failsafe_outbound": draw(open_ports),
+            "to_host": draw(st.sampled_from(("drop", "policy"))),
+            "to_host_ports": draw(open_ports),
+            "never_from_workloads": draw(st.sampled_from(((), (d.Rule("deny", protocol=47),)))),
+            "drop_invalid": draw(st.booleans()),
+        }
+    )
