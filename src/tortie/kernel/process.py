@@ -29,6 +29,13 @@ PACKAGES = {
     "ping": "iputils-ping",
     "iperf3": "iperf3",
     "openssl": "openssl",
+    "ipset": "ipset",
+    **{
+        f"{family}tables-{variant}-{verb}": "iptables"
+        for family in ("ip", "ip6")
+        for variant in ("nft", "legacy")
+        for verb in ("restore", "save")
+    },
 }
 
 
