@@ -7,7 +7,7 @@ import pytest
 from tortie.dataplane.connections import ConnectionDriver, orphans
 from tortie.desired import ROUTE_PROTOCOL, Bgp, Desired, Endpoint, Filter, Report, Route
 from tortie.errors import KernelError
-from tortie.kernel.conntrack import FakeConntrack
+from tortie.kernel.conntrack_fake import FakeConntrack
 from tortie.kernel.rtnetlink import Address, Change
 from tortie.kernel.rtnetlink import Route as KernelRoute
 from tortie.kernel.rtnetlink_fake import FakeNetlink

@@ -10,7 +10,8 @@ import pytest
 from namespaces import ip, namespaces
 
 from tortie.kernel import netns, process
-from tortie.kernel.conntrack import Connection, Conntrack, ConntrackPort, FakeConntrack, Way
+from tortie.kernel.conntrack import Connection, Conntrack, ConntrackPort, Way
+from tortie.kernel.conntrack_fake import FakeConntrack
 
 pytestmark = pytest.mark.kernel
 
@@ -178,10 +179,6 @@ def spoken(stack: ExitStack, client: str, server: str) -> set[tuple[Way, Way]]:
     return found
 
 
-def marks(conntrack: ConntrackPort) -> dict[Way, int]:
-    return {each.original: each.mark for each in conntrack.connections()}
-
-
 def test_connections_are_listed_and_marked_and_other_bits_are_left() -> None:
     """And by the fake alike."""
     with router() as (client, middle, server), ExitStack() as stack:
@@ -190,34 +187,38 @@ def test_connections_are_listed_and_marked_and_other_bits_are_left() -> None:
             conntrack = stack.enter_context(closing(Conntrack()))
             for family in ("ipv4", "ipv6"):
                 process.run(["conntrack", "-U", "-f", family, "--mark", str(THEIRS)])
-        found = conntrack.connections()
+        found = conntrack.connections(BIT)
         assert {(each.original, each.reply) for each in found} == expected
         held_to(conntrack)
+        assert listed(middle).count(f"mark={THEIRS | BIT} ") == 3
+        assert conntrack.mark(conntrack.connections(BIT), BIT, False) == 3
         assert listed(middle).count(f"mark={THEIRS} ") == 3
-    held_to(FakeConntrack(Connection(way, back, THEIRS) for way, back in expected))
+    held_to(FakeConntrack(Connection(way, back) for way, back in expected))
 
 
 def held_to(conntrack: ConntrackPort) -> None:
-    """What is true of any table with those six connections, all with the mark THEIRS."""
-    everything = conntrack.connections()
-    assert {each.mark for each in everything} == {THEIRS}
-    assert conntrack.connections(naming=()) == []
-    assert conntrack.connections(naming=(), marked=BIT) == []
-    six = conntrack.connections(naming={"fd65:1::2"})
-    assert len(six) == 3
+    """What is true of any table with those six connections, none of which has the bit."""
+    everything = conntrack.connections(BIT)
+    assert [each.marked for each in everything] == [False] * 6
+    assert conntrack.connections(BIT, naming=()) == []
+    six = conntrack.connections(BIT, naming={"fd65:1::2"})
+    assert {each.original.source for each in six} == {"fd65:1::2"}
     assert conntrack.mark(six, BIT, True) == 3
     assert conntrack.mark(six, BIT, True) == 3, "it stays"
-    assert set(marks(conntrack).values()) == {THEIRS, THEIRS | BIT}
-    for naming in ((), {"10.9.9.9"}):
-        found = conntrack.connections(naming, marked=BIT)
-        assert {each.original for each in found} == {each.original for each in six}
-        assert {each.mark for each in found} == {THEIRS | BIT}
-    assert len(conntrack.connections({"10.65.2.2"}, marked=BIT)) == 6
-    assert conntrack.mark(found, BIT, False) == 3
-    assert set(marks(conntrack).values()) == {THEIRS}
     assert conntrack.mark([], BIT, True) == 0
+    for naming in ((), {"10.9.9.9"}):
+        found = conntrack.connections(BIT, naming)
+        assert {each.original for each in found} == {each.original for each in six}
+        assert all(each.marked for each in found)
+    for naming in ({"10.65.2.2"}, {f"10.65.2.{number}" for number in range(99)}, None):
+        found = conntrack.connections(BIT, naming)
+        assert sorted(each.marked for each in found) == [False] * 3 + [True] * 3
+    (ping,) = conntrack.connections(BIT, choose=lambda each: each.original.protocol == 58)
+    assert ping.marked
+    assert conntrack.mark(found, BIT, False) == 6
+    assert conntrack.connections(BIT, naming=()) == []
     assert conntrack.forget({"10.65.2.2"}) == 3
-    assert conntrack.mark(everything, BIT, False) == 3, "those that ended meanwhile do not matter"
+    assert conntrack.mark(everything, BIT, True) == 3, "those that ended meanwhile do not matter"
     conntrack.settle()
     assert conntrack.count() == 3
 
@@ -227,7 +228,7 @@ def test_no_connection_is_made_by_marking_one_that_ended() -> None:
         connect(stack, client, server, "10.65.1.2", "10.65.2.2")
         with netns.entered(middle):
             conntrack = stack.enter_context(closing(Conntrack()))
-        (gone,) = conntrack.connections()
+        (gone,) = conntrack.connections(BIT)
         assert conntrack.forget({"10.65.1.2"}) == 1
         assert conntrack.mark([gone], BIT, True) == 0
         assert conntrack.count() == 0
@@ -244,8 +245,49 @@ def test_a_translated_connection_says_both_destinations() -> None:
         with netns.entered(client):
             stack.enter_context(closing(socket.create_connection(("10.99.0.1", port), timeout=5)))
         for naming in ({"10.99.0.1"}, {"10.65.2.2"}, {"10.65.1.2"}, None):
-            (found,) = conntrack.connections(naming)
+            (found,) = conntrack.connections(BIT, naming)
             assert found.original.destination == "10.99.0.1"
             assert (found.reply.source, found.reply.source_port) == ("10.65.2.2", port)
         assert conntrack.mark([found], BIT, True) == 1
         assert f"mark={BIT} " in listed(middle)
+
+
+def test_connections_of_a_zone_are_marked_there() -> None:
+    zone = "table inet z { chain c { type filter hook prerouting priority raw; ct zone set 7; }; }"
+    with router() as (client, middle, server), ExitStack() as stack:
+        with netns.entered(middle):
+            process.run(["nft", "-f", "-"], stdin=zone)
+            conntrack = stack.enter_context(closing(Conntrack()))
+        connect(stack, client, server, "10.65.1.2", "10.65.2.2")
+        found = conntrack.connections(BIT)
+        assert conntrack.mark(found, BIT, True) == len(found) == 1
+        assert f"mark={BIT} zone=7 " in listed(middle)
+
+
+def test_a_connection_that_another_announced_names_that_one() -> None:
+    """As FTP's control connection announces one for data."""
+    track = """
+    table inet f {
+      ct helper ftp { type "ftp" protocol tcp; }
+      chain c { type filter hook prerouting priority 0; tcp dport 21 ct helper set "ftp"; }
+    }
+    """
+    with router() as (client, middle, server), ExitStack() as stack:
+        with netns.entered(middle):
+            process.run(["nft", "-f", "-"], stdin=track)
+            conntrack = stack.enter_context(closing(Conntrack()))
+        with netns.entered(server):
+            control = stack.enter_context(closing(socket.create_server(("10.65.2.2", 21))))
+        with netns.entered(client):
+            data = stack.enter_context(closing(socket.create_server(("10.65.1.2", 0))))
+            call = stack.enter_context(closing(socket.create_connection(("10.65.2.2", 21), 5)))
+        far = stack.enter_context(closing(control.accept()[0]))
+        port = data.getsockname()[1]
+        for line in ("USER me", f"PORT 10,65,1,2,{port // 256},{port % 256}"):
+            call.send(f"{line}\r\n".encode())
+            assert far.recv(100)
+        with netns.entered(server):
+            stack.enter_context(closing(socket.create_connection(("10.65.1.2", port), 5)))
+        masters = {each.original.port: each.master for each in conntrack.connections(BIT)}
+        assert masters[21] is None
+        assert masters[port] == Way("10.65.1.2", "10.65.2.2", TCP, call.getsockname()[1], 21)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
 
+from tortie.dataplane.matching import bits, span
 from tortie.desired import Endpoint
 from tortie.kernel.rtnetlink import NetlinkPort, Route
 
@@ -23,31 +23,35 @@ class Crossing:
     def __init__(self, endpoints: Iterable[Endpoint], netlink: NetlinkPort) -> None:
         """Raises KernelError."""
         names = {link.index: link.name for link in netlink.links()}
-        self._known: dict[str, str | None] = {
+        self._ends: dict[str, str | None] = {
             address: each.interface for each in endpoints for address in each.addresses
         }
         for own in netlink.addresses():
-            self._known[own.prefix.partition("/")[0]] = None
+            self._ends[own.prefix.partition("/")[0]] = None
         self._routes: dict[tuple[int, int], dict[int, str]] = {}
         """by family and how many bits are left: the bits of the prefix, and where it leads"""
+        self.nets: list[str] = []
+        """the prefixes of all routes"""
         for route in sorted(netlink.routes(), key=lambda each: each.metric):
-            net = ip_network(route.prefix)
-            left = net.max_prefixlen - net.prefixlen
-            prefixes = self._routes.setdefault((net.version, left), {})
-            prefixes.setdefault(int(net.network_address) >> left, _device(route, names))
+            family, first, last = span(route.prefix)
+            left = (last - first).bit_length()
+            prefixes = self._routes.setdefault((family, left), {})
+            prefixes.setdefault(first >> left, _device(route, names))
+            self.nets.append(route.prefix)
         self._order = sorted(self._routes)
+
+    @property
+    def addresses(self) -> Iterable[str]:
+        """The host's own and its workloads'."""
+        return self._ends.keys()
 
     def interface(self, address: str) -> str | None:
         """Where packets to an address leave: None for the host's own, UNKNOWN without a route."""
-        if address not in self._known:
-            self._known[address] = self._route(address)
-        return self._known[address]
-
-    def _route(self, address: str) -> str:
-        found = ip_address(address)
-        number = int(found)
+        if address in self._ends:
+            return self._ends[address]
+        family, number = bits(address)
         for version, left in self._order:
-            if version == found.version:
+            if version == family:
                 device = self._routes[version, left].get(number >> left)
                 if device is not None:
                     return device

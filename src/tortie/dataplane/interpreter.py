@@ -8,9 +8,9 @@ MAC addresses of neighbours, are not in it. Pure.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from tortie.dataplane.matching import Packet, Rules
+from tortie.dataplane.matching import Direction, Packet, Rules
 from tortie.desired import (
     GATEWAY_V4,
     GATEWAY_V6,
@@ -22,9 +22,7 @@ from tortie.desired import (
     TierStep,
 )
 
-__all__ = ["Interpreter", "Packet", "Step", "Verdict"]
-
-Direction = Literal["ingress", "egress"]
+__all__ = ["Direction", "Interpreter", "Packet", "Step", "Verdict"]
 
 NEIGHBOUR_DISCOVERY = (*range(130, 137), 143)
 """ICMPv6 types that no host endpoint judges: MLD and ND (RFC 2710, 3810, 4861)."""

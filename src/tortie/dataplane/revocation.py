@@ -7,9 +7,10 @@ let established connections pass: a deleted entry would come back with the next 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from ipaddress import ip_address
+from itertools import chain
 from typing import NamedTuple
 
+from tortie.dataplane import alike
 from tortie.dataplane.crossing import Crossing
 from tortie.dataplane.interpreter import Direction, Interpreter, Packet
 from tortie.desired import REVOKED, Filter, Rule
@@ -47,27 +48,21 @@ class Revocation:
         judge = _Judge(self._last or Filter(), wanted, self._netlink)
         changed = 0
         if judge.asked or self._any_marked:
-            # A connection that begins while we look was judged by the new filter, or its packet
-            # was under way when that came: then it is there at the second look.
-            changed = self._look(judge)
-            if judge.asked:
-                self._conntrack.settle()
-                changed += self._look(judge)
+            # What begins from now on is judged by the new filter, but for a connection whose
+            # first packet was under way when that came into force.
+            self._conntrack.settle()
+            changed = self._mark(judge)
         self._last = wanted
         return changed
 
-    def _look(self, judge: _Judge) -> int:
-        marked, cut, free = 0, [], []
-        for each in self._conntrack.connections(judge.naming, REVOKED):
-            was = bool(each.mark & REVOKED)
-            now = judge.is_cut(each, was)
-            marked += now
-            if now != was:
-                (cut if now else free).append(each)
+    def _mark(self, judge: _Judge) -> int:
+        wrong = self._conntrack.connections(REVOKED, judge.naming, judge.is_wrong)
         self._any_marked = True  # until all is done
-        done = self._conntrack.mark(cut, REVOKED, True)
-        done += self._conntrack.mark(free, REVOKED, False)
-        self._any_marked = marked > 0
+        done = 0
+        for cut in (True, False):
+            chosen = [each for each in wrong if each.marked is not cut]
+            done += self._conntrack.mark(chosen, REVOKED, cut)
+        self._any_marked = judge.cuts_any
         return done
 
 
@@ -90,23 +85,34 @@ class _Judge:
         self._new = Interpreter(new)
         self._old = Interpreter(old)
         self._crossing = Crossing(new.endpoints, netlink)
-        self._alike = not _asks_for_source_ports(new) and not _asks_for_source_ports(old)
-        self._known: dict[tuple[Packet, Packet], _Changed] = {}
+        self._alike = alike.Alike(
+            alike.addresses(old).union(alike.addresses(new), self._crossing.addresses),
+            chain(alike.nets(old), alike.nets(new), self._crossing.nets),
+        )
+        self._source_ports = _asks_for_source_ports(new) or _asks_for_source_ports(old)
+        self.cuts_any = False
+        """a connection that was looked at should have the bit"""
+        self._known: dict[tuple[object, ...], _Changed] = {}
 
-    def is_cut(self, connection: Connection, was: bool) -> bool:
-        """Should the connection have the bit? `was`: it has it now."""
-        way = connection.master or connection.original
-        if _is_for_many(way.destination) or _is_link_local(way.source):
-            return was  # nothing says by which interface it comes
-        packet, target = _packets(connection)
-        if self._alike:
-            packet, target = packet._replace(source_port=None), target._replace(source_port=None)
-        found = self._known.get((packet, target))
+    def is_wrong(self, connection: Connection) -> bool:
+        """Has the connection the bit and should not, or the other way round?"""
+        (source, target, protocol, source_port, port, icmp), reply, was, master, _ = connection
+        # All that the verdict hangs on.
+        like = self._alike.of
+        behind = like(reply.source) if reply.source != target else None
+        ports = source_port if self._source_ports else None, port, reply.source_port
+        key = like(source), like(target), behind, protocol, ports, icmp, master
+        found = self._known.get(key)
         if found is None:
-            found = self._known[packet, target] = self._judge(packet, target)
-        return found.cuts or (was and not found.frees)
+            found = self._known[key] = self._judge(connection)
+        cut = found.cuts or (was and not found.frees)
+        self.cuts_any = self.cuts_any or cut
+        return cut is not was
 
-    def _judge(self, packet: Packet, target: Packet) -> _Changed:
+    def _judge(self, connection: Connection) -> _Changed:
+        packet, target = _packets(connection)
+        if _is_for_many(packet.destination) or _is_link_local(packet.source):
+            return _Changed(cuts=False, frees=False)  # nothing says by which interface it comes
         denied = self._deniers(self._new, packet, target)
         if denied & self._asked_now:
             return _Changed(cuts=True, frees=False)
@@ -163,11 +169,14 @@ def _packet(way: Way) -> Packet:
 
 
 def _is_for_many(address: str) -> bool:
-    return address == "255.255.255.255" or ip_address(address).is_multicast
+    """Broadcast or multicast."""
+    if ":" in address:
+        return address.startswith("ff")
+    return address == "255.255.255.255" or 224 <= int(address.partition(".")[0]) < 240
 
 
 def _is_link_local(address: str) -> bool:
-    return address.startswith("fe80:")
+    return address.startswith(("fe8", "fe9", "fea", "feb"))
 
 
 def _asks_for_source_ports(wanted: Filter) -> bool:

@@ -9,7 +9,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -18,10 +18,14 @@ from tortie.kernel import netlink
 
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _NEW, _GET, _DELETE, _GET_STATS = (_SUBSYSTEM | each for each in (0, 1, 2, 5))
+_ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _NFGENMSG = struct.Struct("=BBH")  # family, version, resource
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID, _CTA_ZONE = 1, 2, 12, 18
-_CTA_MARK, _CTA_TUPLE_MASTER, _CTA_MARK_MASK = 8, 14, 21
+_CTA_STATUS, _CTA_MARK, _CTA_TUPLE_MASTER, _CTA_MARK_MASK = 3, 8, 14, 21
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_ZONE_HEAD, _STATUS_HEAD = _ATTRIBUTE.pack(6, _CTA_ZONE), _ATTRIBUTE.pack(8, _CTA_STATUS)
+_IPS_EXPECTED = 1  # linux/netfilter/nf_conntrack_common.h; the last bit of the last byte
+_CTA_IP_V4, _CTA_IP_V6 = 1, 3  # the source; the destination's is one more
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
 _ICMP_PARTS = ((5, 6), (8, 9))  # type and code in CTA_PROTO_ICMP_*, CTA_PROTO_ICMPV6_*
 _CTA_STATS_GLOBAL_ENTRIES = 1
@@ -49,24 +53,35 @@ class Connection(NamedTuple):
     """A tracked connection.
 
     `original` is the way of its first packet as that came in, `reply` the way of the answers:
-    where addresses were translated, those behind the translation.
+    where addresses were translated, those behind the translation. `marked`: it has the bit that
+    was asked for.
     """
 
     original: Way
     reply: Way
-    mark: int = 0
+    marked: bool = False
     master: Way | None = None
     """the original way of the connection that announced this one (such as FTP's)"""
-    family: int = 0
     key: bytes = b""
-    """what names it to the kernel"""
+    """what names it to the kernel, as long as it is tracked"""
+
+
+Choice = Callable[[Connection], bool]
+
+
+def every(connection: Connection) -> bool:
+    """The choice of all."""
+    return True
 
 
 class ConntrackPort(Protocol):
     """What the driver of connections needs: `Conntrack` or `FakeConntrack`."""
 
     def connections(
-        self, naming: Collection[str] | None = None, marked: int = 0
+        self,
+        bit: int,
+        naming: Collection[str] | None = None,
+        choose: Choice = every,
     ) -> list[Connection]: ...
     def mark(self, connections: Collection[Connection], bit: int, on: bool) -> int: ...
     def settle(self) -> None: ...
@@ -83,29 +98,27 @@ class Conntrack:
         self._channel = netlink.Channel(netlink.NETFILTER)
 
     def connections(
-        self, naming: Collection[str] | None = None, marked: int = 0
+        self,
+        bit: int,
+        naming: Collection[str] | None = None,
+        choose: Choice = every,
     ) -> list[Connection]:
-        """The tracked connections that name any of the addresses (None: all of them) in either
-        direction, and those that have any of the bits `marked` in their mark.
+        """The tracked connections that have the bit in their mark, and of those that have not the
+        ones that name any of the addresses (None: all) in either direction; all that `choose`
+        chooses, which is asked as they are read: of very many only those are kept.
 
-        One read of the table. With no addresses the kernel picks those that have all of the bits.
-        Raises KernelError.
+        The kernel sorts them out, so that marks need not be looked for in each. Raises KernelError.
         """
-        wanted = None if naming is None else frozenset(map(netlink.packed, naming))
-        question = _question()
-        if wanted is not None and not wanted:
-            if not marked:
-                return []
-            question += _mark(marked, marked)
 
-        def read(body: bytes) -> Connection | None:
-            found = netlink.attributes(body, _NFGENMSG.size)
-            named = wanted is None or not wanted.isdisjoint(_named(found))
-            if not named and not marked & int.from_bytes(found.get(_CTA_MARK, b""), "big"):
-                return None
-            return _connection(body[0], found)
+        def dump(marked: bool, named: frozenset[str] | None) -> list[Connection]:
+            question = _question() + _mark(bit if marked else 0, bit)
+            read = _reader(marked, named, choose)
+            return self._channel.dump("tracked connections", _GET, question, read)
 
-        return self._channel.dump("tracked connections", _GET, question, read)
+        found = dump(True, None)
+        if naming is None or naming:
+            found += dump(False, None if naming is None else frozenset(naming))
+        return found
 
     def mark(self, connections: Collection[Connection], bit: int, on: bool) -> int:
         """Set or clear a bit in the marks of connections, and leave all other bits as they are.
@@ -114,7 +127,7 @@ class Conntrack:
         """
         change = _mark(bit if on else 0, bit)
         return self._submit(
-            "mark", [netlink.Message(_NEW, 0, _name(each) + change) for each in connections]
+            "mark", [netlink.Message(_NEW, 0, each.key + change) for each in connections]
         )
 
     def settle(self) -> None:
@@ -151,7 +164,7 @@ class Conntrack:
             found = netlink.attributes(body, _NFGENMSG.size)
             if wanted.isdisjoint(_named(found)) or not found.get(_CTA_TUPLE_ORIG):
                 return None  # a deletion that names nothing would flush the whole table
-            return netlink.Message(_DELETE, 0, _question(body[0]) + _key(found))
+            return netlink.Message(_DELETE, 0, _question(body[0]) + _identity(found))
 
         messages = self._channel.dump("tracked connections", _GET, _question(), read)
         return self._submit("forget", messages)
@@ -183,90 +196,6 @@ class Conntrack:
         return sum(ack.error == 0 for ack in acks)
 
 
-class FakeConntrack:
-    """Connections in memory, each whole or as the set of the addresses it names.
-
-    `marks` are those of whole ones, by original way; `dumps` counts reads of the table.
-    """
-
-    def __init__(self, connections: Iterable[Iterable[str] | Connection] = ()) -> None:
-        given = list(connections)
-        self.marks = {each.original: each.mark for each in given if isinstance(each, Connection)}
-        self._whole = {each.original: each for each in given if isinstance(each, Connection)}
-        self.named = [frozenset(each) for each in given if not isinstance(each, Connection)]
-        self.forgotten: list[frozenset[str]] = []
-        """what was asked to be forgotten, in order"""
-        self.arriving: list[Connection] = []
-        """connections that are tracked only when `settle` is called"""
-        self.dumps = 0
-        self.settled = 0
-        self.fail: KernelError | None = None
-        """raised once by the next `forget` or `mark`"""
-
-    def add(self, connection: Connection) -> None:
-        """A connection begins."""
-        self._whole[connection.original] = connection
-        self.marks[connection.original] = connection.mark
-
-    def connections(
-        self, naming: Collection[str] | None = None, marked: int = 0
-    ) -> list[Connection]:
-        if naming is not None and not naming and not marked:
-            return []
-        self.dumps += 1
-        return [
-            each._replace(mark=self.marks[way])
-            for way, each in self._whole.items()
-            if naming is None or not _ends(each).isdisjoint(naming) or self.marks[way] & marked
-        ]
-
-    def mark(self, connections: Collection[Connection], bit: int, on: bool) -> int:
-        self._fail()
-        ways = [each.original for each in connections if each.original in self.marks]
-        for way in ways:
-            self.marks[way] = self.marks[way] & ~bit | (bit if on else 0)
-        return len(ways)
-
-    def settle(self) -> None:
-        self.settled += 1
-        for each in self.arriving:
-            self.add(each)
-        self.arriving = []
-
-    def addresses(self) -> frozenset[str]:
-        self.dumps += 1
-        return frozenset().union(*self.named, *map(_ends, self._whole.values()))
-
-    def forget(self, addresses: Collection[str]) -> int:
-        self._fail()
-        if not addresses:
-            return 0
-        self.dumps += 1
-        self.forgotten.append(frozenset(addresses))
-        before = self.count()
-        self.named = [each for each in self.named if each.isdisjoint(addresses)]
-        for way, each in list(self._whole.items()):
-            if not _ends(each).isdisjoint(addresses):
-                del self._whole[way], self.marks[way]
-        return before - self.count()
-
-    def count(self) -> int:
-        return len(self.named) + len(self._whole)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _fail(self) -> None:
-        if self.fail is not None:
-            failure, self.fail = self.fail, None
-            raise failure
-
-
-def _ends(connection: Connection) -> frozenset[str]:
-    ways = (connection.original, connection.reply)
-    return frozenset(end for way in ways for end in (way.source, way.destination))
-
-
 def _question(family: int = socket.AF_UNSPEC) -> bytes:
     return _NFGENMSG.pack(family, 0, 0)
 
@@ -282,17 +211,13 @@ def _named(found: dict[int, bytes]) -> list[bytes]:
     ]
 
 
-def _key(found: dict[int, bytes]) -> bytes:
-    """What names an entry to the kernel: its original tuple, its id and its zone."""
+def _identity(found: dict[int, bytes]) -> bytes:
+    """What names this very entry: its original tuple, its id and its zone."""
     parts = netlink.nested(_CTA_TUPLE_ORIG, found[_CTA_TUPLE_ORIG])
     for kind in (_CTA_ID, _CTA_ZONE):
         if kind in found:
             parts += netlink.attribute(kind, found[kind])
     return parts
-
-
-def _name(connection: Connection) -> bytes:
-    return _question(connection.family) + connection.key
 
 
 def _mark(value: int, mask: int) -> bytes:
@@ -301,18 +226,56 @@ def _mark(value: int, mask: int) -> bytes:
     )
 
 
-def _connection(family: int, found: dict[int, bytes]) -> Connection | None:
-    original = _way(found.get(_CTA_TUPLE_ORIG, b""))
-    reply = _way(found.get(_CTA_TUPLE_REPLY, b""))
-    if original is None or reply is None:
+def _reader(
+    marked: bool, naming: frozenset[str] | None, choose: Choice
+) -> Callable[[bytes], Connection | None]:
+    few = tuple(map(netlink.packed, naming)) if naming and len(naming) <= _FEW else ()
+
+    def read(body: bytes) -> Connection | None:
+        if few and not any(each in body for each in few):
+            return None
+        found = _connection(body, marked)
+        if found is None:
+            return None
+        if naming is not None:
+            (source, destination, *_), (back, to, *_) = found[:2]
+            if not (source in naming or destination in naming or back in naming or to in naming):
+                return None
+        return found if choose(found) else None
+
+    return read
+
+
+def _connection(body: bytes, marked: bool) -> Connection | None:
+    """An entry as the kernel writes it: both tuples, the zone if it has one, the status, more."""
+    start = _NFGENMSG.size
+    reply = start + _ATTRIBUTE.unpack_from(body, start)[0]
+    end = reply + _ATTRIBUTE.unpack_from(body, reply)[0]
+    original, back = _way(body[start + 4 : reply]), _way(body[reply + 4 : end])
+    if original is None or back is None:
         return None
-    mark = int.from_bytes(found.get(_CTA_MARK, b""), "big")
-    master = _way(found.get(_CTA_TUPLE_MASTER, b""))
-    return Connection(original, reply, mark, master, family, _key(found))
+    # Of an id the kernel takes no notice in a change.
+    key, at = body[:reply], end
+    if body[at : at + 4] == _ZONE_HEAD:
+        key, at = key + body[at : at + 8], at + 8
+    master = None
+    if body[at : at + 4] != _STATUS_HEAD or body[at + 7] & _IPS_EXPECTED:
+        master = _way(netlink.attributes(body, end).get(_CTA_TUPLE_MASTER, b""))
+    return Connection(original, back, marked, master, key)
 
 
 def _way(data: bytes) -> Way | None:
-    """A tuple (CTA_TUPLE_*) of any family."""
+    """A tuple (CTA_TUPLE_*) of any family; None if something is missing in it."""
+    usual = _USUAL.get(len(data))
+    if usual is not None:
+        layout, heads = usual
+        a, b, source, c, destination, d, e, protocol, f, source_port, g, port = layout.unpack(data)
+        if (a, b, c, d, e, f, g) == heads:
+            return Way(_text(source), _text(destination), protocol, source_port, port)
+    return _any_way(data)
+
+
+def _any_way(data: bytes) -> Way | None:
     found = netlink.attributes(data)
     ends = list(netlink.attributes(found.get(_CTA_TUPLE_IP, b"")).values())
     parts = netlink.attributes(found.get(_CTA_TUPLE_PROTO, b""))
@@ -332,4 +295,20 @@ def _way(data: bytes) -> Way | None:
     )
 
 
+def _usual(length: int, kind: int) -> tuple[struct.Struct, tuple[int, ...]]:
+    """How a tuple with addresses of so many bytes and two ports is laid out, and the headers of its
+    attributes: taken apart at once, since there may be hundreds of thousands."""
+    layout = struct.Struct(f">II{length}sI{length}sIIB3xIH2xIH2x")
+    address, port = bytes(length), bytes(2)
+    ends = netlink.attribute(kind, address) + netlink.attribute(kind + 1, address)
+    ports = netlink.attribute(_CTA_PROTO_SRC_PORT, port) + netlink.attribute(
+        _CTA_PROTO_DST_PORT, port
+    )
+    protocol = netlink.attribute(_CTA_PROTO_NUM, bytes(1))
+    empty = netlink.nested(_CTA_TUPLE_IP, ends) + netlink.nested(_CTA_TUPLE_PROTO, protocol + ports)
+    parts = layout.unpack(empty)
+    return layout, tuple(parts[at] for at in (0, 1, 3, 5, 6, 8, 10))
+
+
+_USUAL = {each[0].size: each for each in (_usual(4, _CTA_IP_V4), _usual(16, _CTA_IP_V6))}
 _text = lru_cache(maxsize=1 << 16)(netlink.unpacked)

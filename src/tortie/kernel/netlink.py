@@ -29,6 +29,7 @@ NLM_F_DUMP = 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
 _NLMSGERR_ATTR_MSG = 1
+_unpack_attribute = struct.Struct("=HH").unpack_from  # nlattr: length, type
 _NLA_TYPE_MASK = 0x3FFF
 _NLA_NESTED = 0x8000
 
@@ -213,8 +214,9 @@ def number(kind: int, value: int) -> bytes:
 def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
     """Attribute values by type, from offset `at`; a broken one ends them."""
     found: dict[int, bytes] = {}
-    while at + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, at)
+    end = len(data) - 4
+    while at <= end:
+        length, kind = _unpack_attribute(data, at)
         if length < 4:
             break
         found[kind & _NLA_TYPE_MASK] = data[at + 4 : at + length]
