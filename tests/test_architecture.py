@@ -118,7 +118,7 @@ PURE = (
     "dataplane/iptables/building.py", "dataplane/iptables/lookups.py",
     "dataplane/iptables/workloads.py",
     "dataplane/iptables/rules.py", "dataplane/iptables/policies.py",
-    "dataplane/iptables/ruleset.py", "dataplane/iptables/words.py",
+    "dataplane/iptables/ruleset.py", "dataplane/iptables/tables.py", "dataplane/iptables/words.py",
 )  # fmt: skip
 """No clock, no disk, no network, and of ours only what is pure too."""
 HARMLESS = {

@@ -11,6 +11,7 @@ from tortie.kernel.iptables import Family, Stamp, Variant
 
 BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
@@ -50,7 +51,7 @@ class FakeIptables:
         self.scripts.append((family, script))
 
     def save(self, family: Family) -> str:
-        """All tables, as `iptables-save` writes them."""
+        """All tables, as `iptables-save` writes them; it names protocols of which it has names."""
         self.saves += 1
         lines = []
         for table, chains in sorted(self.tables[family].items()):
@@ -60,16 +61,17 @@ class FakeIptables:
                 lines.append(f":{name} {policy} [0:0]")
             lines += [f"-A {name} {rule}" for name, rules in chains.items() for rule in rules]
             lines += ["COMMIT", "# Completed"]
-        return "".join(f"{line}\n" for line in lines)
+        return "".join(f"{line.replace('-p 47 ', '-p gre ')}\n" for line in lines)
 
     def stamp(self) -> Stamp:
         """The generation; in legacy how many rules and chains there are."""
         if self.variant == "nft":
             return (self._generation,)
         return tuple(
-            (family, table, len(chains), sum(map(len, chains.values())))
-            for family, tables in self.tables.items()
-            for table, chains in sorted(tables.items())
+            number
+            for tables in self.tables.values()
+            for _, chains in sorted(tables.items())
+            for number in (len(chains), *map(len, chains.values()))
         )
 
     def close(self) -> None:
