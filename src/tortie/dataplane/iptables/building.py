@@ -32,13 +32,13 @@ class Building:
         _refuse_twins("endpoints", claimed)
         _refuse_twins("host endpoints", guarded)
         self.foreign = sorted(each for each in claimed if not each.startswith(INTERFACE_PREFIX))
-        workloads = set(claimed)
+        not_hosts = {*claimed, "lo"}
         self.hosts = tuple(
             each
             for each in sorted(wanted.hosts, key=lambda one: one.interface)
             if each.interface == ANY
             or (
-                interface(each.interface) not in workloads
+                interface(each.interface) not in not_hosts
                 and not each.interface.startswith(INTERFACE_PREFIX)
             )
         )

@@ -81,15 +81,8 @@ def _mangle(b: Building) -> None:
     goes = hosts.translated(b)
     if goes:
         b.dispatch("mangle", "tor-trans", "-o", _each(b, "-j RETURN"), goes, "-j RETURN")
-        b.put(
-            "mangle",
-            "tor-post",
-            (
-                f"{words.unless(words.TRANSLATED)} -j RETURN",
-                words.clear_mark(words.TRANSLATED),
-                "-g tor-trans",
-            ),
-        )
+        chosen = words.join(words.if_all(words.TRANSLATED), words.DNAT)
+        b.put("mangle", "tor-post", (f"{chosen} -g tor-trans",))
 
 
 def _forward(b: Building) -> None:

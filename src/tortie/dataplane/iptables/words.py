@@ -60,11 +60,6 @@ def if_all(bits: int) -> str:
     return f"-m mark --mark {bits:#x}/{bits:#x}"
 
 
-def unless(bits: int) -> str:
-    """Not all of these bits are set in the mark."""
-    return f"-m mark ! --mark {bits:#x}/{bits:#x}"
-
-
 def if_any(bits: int) -> str:
     """One of these bits is set in the mark."""
     return f"-m mark ! --mark 0x0/{bits:#x}"
