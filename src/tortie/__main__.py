@@ -48,6 +48,7 @@ def run_lab_agent(launch: Launch) -> int:
             store=launch.store_url,
             run_dir=launch.run_dir,
             state_dir=launch.state_dir,
+            dataplane=launch.dataplane,
         )
     )
 

@@ -288,6 +288,8 @@ class Report(Struct, frozen=True):
 
     changed: int = 0
     missing: frozenset[str] = frozenset()
+    dataplane: str = ""
+    """which one is in force, if the driver had a choice"""
 
 
 class Driver(Protocol):

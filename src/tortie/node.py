@@ -16,13 +16,17 @@ from tortie.agent.report import Reporter, Writer
 from tortie.agent.settings import Settings
 from tortie.bgp.bird import BirdDriver
 from tortie.dataplane.connections import ConnectionDriver
+from tortie.dataplane.firewall import Firewall, look
+from tortie.dataplane.iptables.driver import IptablesDriver
 from tortie.dataplane.links import LinkDriver
 from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
-from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL
+from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL, Dataplane, Family
 from tortie.errors import StoreError
 from tortie.kernel import process
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.ipset import IpSet
+from tortie.kernel.iptables import Iptables
 from tortie.kernel.monitor import Monitor
 from tortie.kernel.nflog import Logged, LogReader
 from tortie.kernel.nft import Nft
@@ -49,19 +53,19 @@ def run(settings: Settings) -> int:
     _log.info("agent of node %s, store %s", settings.node, url.redact(settings.store))
     store = open_store(settings.store)
     writer = Writer(store)
-    nft, bird = NftDriver(Nft()), BirdDriver(settings.run_dir)
+    guard, bird = firewall(settings.dataplane), BirdDriver(settings.run_dir)
     netlink, metrics = Netlink(), Metrics(settings.node)
     agent = Agent(
         settings,
         # The filter comes first: nothing is routed before it is guarded.
         drivers=(
-            nft,
+            guard,
             LinkDriver(netlink, Sysctl()),
             RouteDriver(netlink),
             ConnectionDriver(Conntrack(), netlink),
             bird,
         ),
-        probes=(nft.drifted, lambda: not bird.alive()),
+        probes=(guard.drifted, lambda: not bird.alive()),
         facts=lambda: host_interfaces(netlink),
         memory=Memory(settings.state_dir),
         reporter=Reporter(settings.node, writer.write, _stale(store, settings.node)),
@@ -83,6 +87,22 @@ def run(settings: Settings) -> int:
         for stop in (syncer.stop, monitor.stop, log_reader.stop, writer.stop, store.close):
             stop()
     return 0
+
+
+def firewall(forced: Dataplane | None = None) -> Firewall:
+    """The firewall of this host: by the dataplane that is `forced`, or that the store asks for."""
+    families: tuple[Family, ...] = (4, 6)
+    if Sysctl().read("net/ipv6/conf/all/forwarding") is None:
+        families = (4,)
+    nft = NftDriver(Nft())
+    backends = {
+        driver.name: driver
+        for driver in (
+            IptablesDriver(Iptables("nft"), IpSet(), families),
+            IptablesDriver(Iptables("legacy"), IpSet(), families),
+        )
+    }
+    return Firewall({nft.name: nft, **backends}, lambda: look(nft, backends), forced)
 
 
 def _open_doors(

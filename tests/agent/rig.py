@@ -113,6 +113,7 @@ class Driver:
         self.name = name
         self.error = ""
         self.missing: frozenset[str] = frozenset()
+        self.dataplane = "nft" if name == "firewall" else ""
         self.prepared = 0
         self.applied: list[tuple[float, Desired]] = []
         self._time = time
@@ -126,7 +127,7 @@ class Driver:
         self._journal.append(self.name)
         if self.error:
             raise KernelError(self.error)
-        return Report(1, self.missing)
+        return Report(1, self.missing, self.dataplane)
 
     def close(self) -> None:
         pass
@@ -172,7 +173,8 @@ class Host:
         self.written: list[tuple[str, Any]] = []
         """(key, decoded value) in order; None: deleted"""
         self.filter, self.links, self.routes, self.bird = (
-            Driver(name, self.time, self.journal) for name in ("nft", "links", "routes", "bird")
+            Driver(name, self.time, self.journal)
+            for name in ("firewall", "links", "routes", "bird")
         )
         self.metrics = Metrics(ME)
         self.interfaces: dict[str, tuple[str, ...]] = {"eth0": ("172.16.0.1",)}

@@ -90,7 +90,7 @@ def test_status_of_an_agent_that_has_read_nothing(served: Path) -> None:
     assert client.call("GET", "/status", at=served) == {
         "node": "alpha", "state": "starting", "reason": "the store has not been read yet",
         "revision": 0, "storeRevision": 0, "storeLost": "", "cluster": "",
-        "drivers": {}, "endpoints": [],
+        "dataplane": "", "drivers": {}, "endpoints": [],
     }  # fmt: skip
 
 
@@ -101,10 +101,11 @@ def test_status_tells_drivers_endpoints_and_the_store(host: Host, served: Path) 
     assert client.call("GET", "/status", at=served) == {
         "node": "alpha", "state": "error", "reason": "bird: not today",
         "revision": 6, "storeRevision": 7, "storeLost": "no answer", "cluster": "g1",
+        "dataplane": "nft",
         "drivers": {
             "bird": {"changed": 0, "error": "not today"},
             "links": {"changed": 1, "error": ""},
-            "nft": {"changed": 1, "error": ""},
+            "firewall": {"changed": 1, "error": ""},
             "routes": {"changed": 1, "error": ""},
         },
         "endpoints": [
@@ -304,7 +305,7 @@ def test_the_tcp_port_serves_health_and_metrics_and_nothing_else(host: Host, ser
         "starting": 0, "ready": 1, "holding": 0, "error": 0,
     }  # fmt: skip
     assert {s.labels["driver"] for s in found["tortie_driver_changes"].samples} == {
-        "nft", "links", "routes", "bird",
+        "firewall", "links", "routes", "bird",
     }  # fmt: skip
     assert all(family.documentation for family in found.values())
     status, text = fetch(port, "GET", "/healthz")

@@ -14,7 +14,7 @@ from tortie.errors import KernelError, TortieError
 from tortie.model import kinds
 from tortie.store.syncer import Lost
 
-DRIVERS = ["nft", "links", "routes", "bird"]
+DRIVERS = ["firewall", "links", "routes", "bird"]
 
 
 # --- when -----------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_a_failing_filter_stops_the_pass_and_is_tried_again_ever_more_slowly(hos
     told = [(each["state"], each["reason"]) for each in host.said(status_key())]
     assert told == [("error", "no memory"), ("up", "")]
     assert [each["state"] for each in host.own] == ["error", "ready"]
-    assert host.own[0]["reason"] == "nft: no memory"
+    assert host.own[0]["reason"] == "firewall: no memory"
 
 
 def test_after_a_success_the_pause_is_short_again(host: Host) -> None:
@@ -287,7 +287,7 @@ def test_passes_failures_and_losses_are_counted(host: Host) -> None:
     for line in (
         'tortie_agent_info{node="alpha"} 1.0', "tortie_passes_total 3.0",
         'tortie_driver_errors_total{driver="bird"} 1.0',
-        'tortie_driver_changes_total{driver="nft"} 3.0',
+        'tortie_driver_changes_total{driver="firewall"} 3.0',
         "tortie_store_lost_total 1.0", "tortie_store_connected 1.0",
         'tortie_state{state="ready"} 1.0', 'tortie_state{state="holding"} 0.0',
         "tortie_revision 8.0", "tortie_store_revision 8.0", "tortie_endpoints 1.0",

@@ -44,7 +44,7 @@ class Running:
     def __init__(self, store: MemoryStore, directory: Path) -> None:
         self.store = store
         journal: list[str] = []
-        self.filter, self.bird = (Driver(n, Timeline(), journal) for n in ("nft", "bird"))
+        self.filter, self.bird = (Driver(n, Timeline(), journal) for n in ("firewall", "bird"))
         self.writer = Writer(store)
         stale = frozenset(e.key for e in store.list(f"{kinds.STATUS}{ME}/endpoints/").entries)
         self.agent = Agent(

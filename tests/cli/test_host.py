@@ -23,7 +23,8 @@ from tortie.plugins.request import Request
 
 READY = {
     "node": "a1", "state": "ready", "reason": "", "revision": 7, "storeRevision": 8,
-    "storeLost": "", "drivers": {"nft": {"changed": 1, "error": ""}},
+    "storeLost": "", "dataplane": "iptables-nft",
+    "drivers": {"firewall": {"changed": 1, "error": ""}},
     "endpoints": [
         {"id": "shop/web", "interface": "tor1", "state": "up", "reason": ""},
         {"id": "shop/api", "interface": "tor2", "state": "waiting", "reason": "no interface"},
@@ -44,6 +45,7 @@ def test_a_node_that_is_ready(tortie: Shell, serve: Serve) -> None:
     said = tortie("node", "status")
     assert said.code == 0
     assert "node a1 is ready" in said.out
+    assert "the dataplane is iptables-nft" in said.out
     assert "endpoints: 1 of 2 up" in said.out
     assert "no interface" in said.out
     assert "shop/web" not in said.out
@@ -70,12 +72,20 @@ def test_an_agent_runs_by_what_it_was_told(tortie: Shell) -> None:
     said = tortie(
         "--store", "etcd://10.0.0.1", "node", "run", "--name", "a1", "--run-dir", "/run/x",
         "--state-dir", "/var/x", "--metrics-port", "0", "--resync", "5",
+        "--dataplane", "iptables-legacy",
     )  # fmt: skip
     assert said.code == 0
     (found,) = tortie.started
     assert (found.node, found.store) == ("a1", "etcd://10.0.0.1")
     assert (found.run_dir, found.state_dir) == (Path("/run/x"), Path("/var/x"))
     assert (found.metrics_port, found.resync_seconds) == (0, 5.0)
+    assert found.dataplane == "iptables-legacy"
+
+
+def test_the_store_says_which_dataplane_unless_the_agent_is_told(tortie: Shell) -> None:
+    assert tortie("node", "run", "--name", "a1").code == 0
+    assert tortie.started[0].dataplane is None
+    assert tortie("node", "run", "--name", "a1", "--dataplane", "ebpf").code == 2
 
 
 def test_an_agent_of_the_machine_itself_never_joins_a_lab(

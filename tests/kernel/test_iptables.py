@@ -56,6 +56,11 @@ def test_chains_and_rules_are_kept_in_their_order(iptables: IptablesPort, family
     assert saved(iptables, 10 - family) == []  # type: ignore[arg-type]
 
 
+def test_a_protocol_is_named(iptables: IptablesPort) -> None:
+    iptables.restore(4, "*filter\n-A FORWARD -p 47 -j DROP\nCOMMIT\n")
+    assert "-A FORWARD -p gre -j DROP" in saved(iptables, 4)
+
+
 def test_a_chain_that_is_named_is_emptied_first(iptables: IptablesPort) -> None:
     iptables.restore(4, FIRST)
     iptables.restore(4, "*filter\n:tor-a - [0:0]\n-A tor-a -o tor+ -j DROP\nCOMMIT\n")

@@ -40,6 +40,12 @@ def plan(store: str = "sqlite", more: str = "") -> Plan:
     return make(load(FILE.replace("STORE", store) + more, "lab.yaml").lab)
 
 
+def test_a_lab_may_say_what_guards_its_hosts() -> None:
+    assert plan().dataplane is None
+    text = FILE.replace("STORE", "sqlite\n  dataplane: iptables-legacy")
+    assert make(load(text, "lab.yaml").lab).dataplane == "iptables-legacy"
+
+
 def commands(made: Plan, name: str) -> str:
     return "\n".join(next(each for each in made.spaces if each.name == name).script)
 

@@ -50,6 +50,7 @@ def status(agent: Agent) -> object:
         "storeRevision": now.store_revision,
         "storeLost": now.store_lost,
         "cluster": now.cluster,
+        "dataplane": now.outcome.dataplane,
         "drivers": {
             name: {
                 "changed": now.outcome.changed.get(name, 0),

@@ -282,6 +282,7 @@ class Agent:
         errors: dict[str, str] = {}
         changed: dict[str, int] = {}
         missing: set[str] = set()
+        dataplane = self.snapshot.outcome.dataplane
         for position, driver in enumerate(self._drivers):
             try:
                 report = driver.apply(desired)
@@ -293,9 +294,11 @@ class Agent:
             else:
                 changed[driver.name] = report.changed
                 missing |= report.missing
+                dataplane = report.dataplane or dataplane
         endpoints = tuple((each.id, each.interface) for each in desired.filter.endpoints)
         refused = dict(desired.refused) | self._unserved()
-        return Outcome(desired.revision, endpoints, errors, changed, frozenset(missing), refused)
+        gone = frozenset(missing)
+        return Outcome(desired.revision, endpoints, errors, changed, gone, refused, dataplane)
 
     def _publish(self, doubt: str = "", outcome: Outcome | None = None) -> None:
         """Say how the agent is, to whoever looks at `snapshot` and to the store."""

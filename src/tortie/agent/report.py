@@ -25,7 +25,7 @@ from tortie.store.base import MAX_OPS, Delete, Op, Put, Store
 _log = logging.getLogger(__name__)
 AGAIN = 0.5  # seconds between two tries to write while the store is away
 HEARTBEAT = 20.0  # seconds between two signs of life if nothing changes
-_NEEDED = ("nft", "links", "routes", "calc")
+_NEEDED = ("firewall", "links", "routes", "calc")
 """An endpoint is up only if all of these drivers succeeded."""
 
 
@@ -44,6 +44,8 @@ class Outcome:
     """interfaces that are not on this host"""
     refused: Mapping[str, str] = field(default_factory=dict)
     """endpoints that are not served, and why"""
+    dataplane: str = ""
+    """which one guards the host; "" before any does"""
 
 
 def endpoint_states(outcome: Outcome) -> dict[str, tuple[str, str, str]]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 from msgspec import Struct
+
+Dataplane = Literal["auto", "nft", "iptables-nft", "iptables-legacy"]
+DATAPLANES: tuple[Dataplane, ...] = get_args(Dataplane)
+"""What may guard a host; `auto`: nft, or iptables where the kernel has no nft."""
 
 
 class Settings(Struct, frozen=True):
@@ -21,5 +26,7 @@ class Settings(Struct, frozen=True):
     metrics_address: str = "127.0.0.1"
     metrics_port: int = 9091
     """0: no TCP port for metrics and health"""
+    dataplane: Dataplane | None = None
+    """the firewall's, whatever the store says; None: what the store says"""
     resync_seconds: float = 30.0
     """how often everything is compared with the kernel even if nothing seems to have changed"""

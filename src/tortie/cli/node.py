@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tortie.agent.settings import DATAPLANES, Dataplane, Settings
 from tortie.cli.output import (
     FORMS,
     Column,
@@ -74,6 +75,10 @@ def node() -> None:
     "--resync", type=click.FloatRange(min=1), default=30.0, show_default=True, metavar="SECONDS",
     help="How often everything is compared with the kernel.",
 )  # fmt: skip
+@click.option(
+    "--dataplane", type=click.Choice(DATAPLANES), metavar="NAME",
+    help=f"Which firewall: {', '.join(DATAPLANES)}; by default as FelixConfiguration says.",
+)  # fmt: skip
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -83,6 +88,7 @@ def run(
     metrics_address: str,
     metrics_port: int,
     resync: float,
+    dataplane: Dataplane | None,
 ) -> None:
     """Be the agent of this host, until SIGTERM or SIGINT.
 
@@ -101,8 +107,6 @@ def run(
             "run it as root",
         )
     make_default_directory(url)
-    from tortie.agent.settings import Settings
-
     settings = Settings(
         node=chosen,
         store=url,
@@ -110,6 +114,7 @@ def run(
         state_dir=state_dir,
         metrics_address=metrics_address,
         metrics_port=metrics_port,
+        dataplane=dataplane,
         resync_seconds=resync,
     )
     ctx.exit(ctx.obj.run_agent(settings))
@@ -203,6 +208,8 @@ def _tell(said: Mapping[str, Any], form: Form) -> None:
         f"store {store}, at revision {said.get('storeRevision')};"
         f" the kernel enforces {said.get('revision')}"
     )
+    if said.get("dataplane"):
+        say(f"the dataplane is {said['dataplane']}")
     drivers: Mapping[str, Any] = said.get("drivers") or {}
     for name, each in drivers.items():
         say(f"  {name}: {text_of(each.get('error')) if each.get('error') else 'ok'}")

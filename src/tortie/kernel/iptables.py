@@ -19,7 +19,7 @@ from tortie.kernel.nft import Nft
 
 Variant = Literal["nft", "legacy"]
 Family = Literal[4, 6]
-Stamp = tuple[object, ...]
+Stamp = tuple[int, ...]
 
 LOCK_SECONDS = 10
 """How long legacy waits for others who hold its lock, which is one for all namespaces."""
@@ -68,32 +68,34 @@ class Iptables:
     def stamp(self) -> Stamp:
         """Something cheap that is another after anybody changed anything.
 
-        nft: the kernel's generation, sure. legacy: how many rules each table has, where its hooks
-        begin and what size it has, so a rule that takes another's place may go unnoticed.
+        nft: the kernel's generation, which each commit raises by one. legacy: how many rules each
+        table has, where its hooks begin and what size it has, so a rule that takes another's place
+        may go unnoticed.
         Raises KernelError.
         """
         if self.variant == "nft":
             return (self._nft.generation(),)
-        found: list[object] = []
+        found: list[int] = []
         for family in _TABLES:
             tables = _lines(_TABLES[family])
             if tables:
                 with _raw_socket(family) as channel:
-                    found += [self._info(channel, family, table) for table in tables]
+                    for table in tables:
+                        found += self._info(channel, family, table)
         return tuple(found)
 
     def close(self) -> None:
         """Let go of sockets; a later call opens them again."""
         self._nft.close()
 
-    def _info(self, channel: socket.socket, family: int, table: str) -> tuple[object, ...]:
+    def _info(self, channel: socket.socket, family: int, table: str) -> tuple[int, ...]:
         answer = ctypes.create_string_buffer(table.encode(), _INFO.size)
         size = ctypes.c_uint32(_INFO.size)
         level = _SOCKET[family][1]
         if self._libc.getsockopt(channel.fileno(), level, _GET_INFO, answer, ctypes.byref(size)):
             reason = os.strerror(ctypes.get_errno())
             raise KernelError(f"cannot ask for the size of table {table}: {reason}")
-        return (family, *_INFO.unpack(answer.raw))
+        return _INFO.unpack(answer.raw)[1:]
 
 
 def _raw_socket(family: int) -> socket.socket:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from tortie.model.resources import AsNumber, EndpointPort, Plain
 
 Store = Literal["sqlite", "etcd"]
+Dataplane = Literal["auto", "nft", "iptables-nft", "iptables-legacy"]
 
 
 class Rack(Plain, frozen=True):
@@ -46,6 +47,8 @@ class Workload(Plain, frozen=True):
 class LabSpec(Plain, frozen=True):
     racks: list[Rack]
     store: Store = "sqlite"
+    dataplane: Dataplane | None = None
+    """of all hosts, whatever FelixConfiguration says; by default what that says"""
     outside: list[str | Outside] = []
     pools: list[str] = []
     """CIDRs for workloads; by default 10.65.0.0/16, unless the file has IPPool resources"""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tortie.lab.document import Dataplane
+
 AGENT_SOCKET = "agent.sock"
 """The agent's socket within its run directory."""
 
@@ -18,6 +20,8 @@ class Launch(Struct, frozen=True):
     store_url: str
     run_dir: Path
     state_dir: Path
+    dataplane: Dataplane | None = None
+    """what guards the host, whatever the store says; None: what the store says"""
 
 
 Runner = Callable[[Launch], int]

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from tortie.lab import numbers, routers
 from tortie.lab.document import (
+    Dataplane,
     Lab,
     Service,
     Store,
@@ -100,6 +101,8 @@ class Plan(Struct, frozen=True):
     cables: tuple[Cable, ...]
     pools: tuple[str, ...]
     """CIDRs that the lab itself makes an IPPool of"""
+    dataplane: Dataplane | None = None
+    """what guards the hosts; None: what the store says"""
 
     def store_url(self, directory: Path) -> str:
         """The store as the hosts reach it; `directory` is the lab's."""
@@ -167,6 +170,7 @@ def make(lab: Lab, own_pools: bool = False) -> Plan:
         spaces=(),
         cables=(),
         pools=tuple(spec.pools or default),
+        dataplane=spec.dataplane,
     )
     return _wire(plan, links)
 

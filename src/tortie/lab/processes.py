@@ -46,6 +46,7 @@ def tasks(lab: Lab, runner: Runner) -> list[Task]:
             store_url=lab.record.store_url,
             run_dir=run_dir(lab.directory, host.name),
             state_dir=lab.directory / "state" / host.name,
+            dataplane=lab.plan.dataplane,
         )
         found.append(Task(agent_task(host.name), host.space, _agent(runner, launch)))
     return found
