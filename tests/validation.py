@@ -8,12 +8,20 @@ from tortie.model.validate import validate
 Data = dict[str, object]
 
 
-def make(kind: str, spec: Data | None = None, name: str = "x", **metadata: object) -> r.Resource:
+def make(
+    kind: str,
+    spec: Data | None = None,
+    name: str = "x",
+    top: Data | None = None,
+    **metadata: object,
+) -> r.Resource:
+    """A resource; `top` are its fields beside metadata and spec."""
     row = kinds.BY_NAME[kind]
     data: Data = {
         "kind": kind,
         "apiVersion": row.api_version,
         "metadata": {"name": name, **metadata},
+        **(top or {}),
     }
     if spec is not None:
         data["spec"] = spec

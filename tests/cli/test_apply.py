@@ -255,6 +255,36 @@ def test_percentiles_are_nearest_rank() -> None:
     assert enforced.summary(took, 4) == "enforced on 4/4 hosts, p50 4 ms, p99 12 ms, slowest b2"
 
 
+# --- notes --------------------------------------------------------------------------------------
+
+PODS = """\
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: %s}
+spec: {podSelector: {}}
+"""
+SPACE = """\
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: %s, annotations: {tortie.dev/default: %s}}
+"""
+BARE_SPACE = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n"
+SETTINGS = """\
+---
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {namespaceDefault: %s}
+"""
+CLUSTER = """\
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: quiet}
+spec: {tier: Admin, priority: 1, subject: {namespaces: {}}}
+"""
 HOST_ENDPOINT = """\
 ---
 apiVersion: projectcalico.org/v3
@@ -263,10 +293,63 @@ metadata: {name: eth0}
 spec: {node: a1, interfaceName: eth0}
 """
 
+NOTED = {
+    # what is there before, what is applied, what a note says (nothing: there is none)
+    "no Namespace": ("", PODS % "shop", "shop has Kubernetes' policies and is tenant"),
+    "a Namespace that says nothing": ("", PODS % "shop" + BARE_SPACE % "shop", "is tenant"),
+    "an isolated one": (SPACE % ("shop", "isolated"), PODS % "shop", "shop has Kub"),
+    "an open one": (SPACE % ("shop", "open"), PODS % "shop", ""),
+    "open to come": (PODS % "shop", SPACE % ("shop", "open"), ""),
+    "closed to come": (PODS % "shop", SPACE % ("shop", "tenant"), "annotate it tortie.dev/default"),
+    "another's": (PODS % "shop", SPACE % ("bank", "tenant"), ""),
+    "all are open": (SETTINGS % "open", PODS % "shop", ""),
+    "all are closed": (SETTINGS % "isolated", PODS % "shop", "is isolated"),
+    "all but it are open": (
+        SETTINGS % "open" + SPACE % ("shop", "tenant"), PODS % "shop", "is tenant",
+    ),
+    "all are closed later": (SETTINGS % "open" + PODS % "shop", SETTINGS % "tenant", "is tenant"),
+    "for the cluster": (BARE_SPACE % "shop", CLUSTER, "not open as in Kubernetes: shop;"),
+    "for the cluster, no Namespace": ("", CLUSTER, "are tenant unless they say otherwise"),
+    "for the cluster, all open": (SETTINGS % "open" + BARE_SPACE % "shop", CLUSTER, ""),
+    "nothing of Kubernetes": ("", POLICY % ("open", "shop", "x") + BARE_SPACE % "shop", ""),
+    "a host": (NODE % ("a1", 11), HOST_ENDPOINT, ""),
+}  # fmt: skip
 
-@pytest.mark.parametrize("command", ["apply", "validate"])
-def test_who_counts_on_what_is_not_enforced_yet_is_told(tortie: Shell, command: str) -> None:
-    path = tortie.file(NODE % ("a1", 11) + HOST_ENDPOINT)
-    said = tortie(command, "-f", path)
+
+@pytest.mark.parametrize(("before", "given", "says"), NOTED.values(), ids=NOTED)
+def test_a_namespace_that_is_not_as_in_kubernetes_is_noted(
+    tortie: Shell, before: str, given: str, says: str
+) -> None:
+    tortie("apply", "-f", tortie.file(before or POOL, "before.yaml"))
+    said = tortie("apply", "-f", tortie.file(given))
     assert said.code == 0
-    assert "HostEndpoint/eth0: what is for hosts is stored, not enforced yet" in said.err
+    if says:
+        (line,) = said.err.splitlines()
+        assert line.startswith("note: ")
+        assert says in line
+    else:
+        assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        (PODS % "shop", False),  # its Namespace may be in the store, and open
+        (PODS % "shop" + BARE_SPACE % "shop", True),
+        (PODS % "shop" + SPACE % ("shop", "open"), False),
+    ],
+)
+def test_files_alone_are_noted_as_far_as_they_tell(tortie: Shell, given: str, noted: bool) -> None:
+    said = tortie("validate", "-f", tortie.file(given))
+    assert said.code == 0
+    assert ("is tenant" in said.err) is noted
+
+
+def test_what_cannot_be_read_in_the_store_keeps_no_note_back(tortie: Shell) -> None:
+    tortie("apply", "-f", tortie.file(POOL))
+    store = tortie.store()
+    store.commit([Put(f"{kinds.WORLD}namespaces/broken", b"{")])
+    store.close()
+    said = tortie("apply", "-f", tortie.file(PODS % "shop"))
+    assert said.code == 0
+    assert "shop has Kubernetes' policies" in said.err

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from tortie.cli import notes
 from tortie.cli.columns import reference
 from tortie.cli.files import files_option, load_all, place
 from tortie.cli.output import complain, say, slow
 from tortie.cli.where import opened_store
-
-if TYPE_CHECKING:
-    from tortie.model.resources import Resource
 
 
 @click.command()
@@ -48,9 +45,10 @@ def apply(ctx: click.Context, files: Sequence[Path], wait: bool, timeout: float)
         with slow(f"writing {len(wanted)} resources"):
             done = resources.apply(store, wanted, barrier=wait, problem=place(loaded))
         since = time.time()
-        _note_unenforced(wanted)
         for action, resource in done.actions:
             say(f"{action} {reference(resource)}")
+        for note in notes.of_applied(store, wanted):
+            complain(note)
         if done.transactions > 1:
             complain(
                 f"note: this took {done.transactions} transactions, so it was not atomic;"
@@ -71,19 +69,8 @@ def validate(files: Sequence[Path]) -> None:
     from tortie.store import resources
 
     loaded = load_all(files)
-    resources.check(None, [each.resource for each in loaded], place(loaded))
-    _note_unenforced([each.resource for each in loaded])
+    given = [each.resource for each in loaded]
+    resources.check(None, given, place(loaded))
+    for note in notes.of_files(given):
+        complain(note)
     say("1 resource is valid" if len(loaded) == 1 else f"{len(loaded)} resources are valid")
-
-
-def _note_unenforced(given: Sequence[Resource]) -> None:
-    """Say which resources are stored and guard nothing yet: whoever wrote them counts on them."""
-    from tortie.model import resources as r
-
-    for each in given:
-        host = isinstance(each, r.HostEndpoint) or (
-            isinstance(each, r.GlobalNetworkPolicy)
-            and (each.spec.do_not_track or each.spec.pre_dnat or each.spec.apply_on_forward)
-        )
-        if host:
-            complain(f"note: {reference(each)}: what is for hosts is stored, not enforced yet")

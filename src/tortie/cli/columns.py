@@ -25,6 +25,9 @@ _POLICY = (
     ("TYPES", "spec.types"), WIDE, *_RULES,
 )  # fmt: skip
 
+_PODS = (("PODS", "@pods"), ("TYPES", "spec.policy_types"), WIDE, *_RULES)
+_STAGED = ("ACTION", "spec.staged_action")
+
 Cells = tuple[tuple[str, str], ...]
 COLUMNS: Mapping[str, Cells] = {
     "ClusterInformation": (("GUID", "spec.cluster_guid"),),
@@ -54,11 +57,41 @@ COLUMNS: Mapping[str, Cells] = {
     "NetworkSet": _NETS,
     "GlobalNetworkSet": _NETS,
     "Profile": (*_RULES, WIDE, ("APPLIES", "spec.labels_to_apply")),
-    "GlobalNetworkPolicy": (*_POLICY, ("NAMESPACES", "spec.namespace_selector")),
+    "GlobalNetworkPolicy": (
+        *_POLICY, ("NAMESPACES", "spec.namespace_selector"), ("UNTRACKED", "spec.do_not_track"),
+        ("PRE-DNAT", "spec.pre_dnat"), ("FORWARD", "spec.apply_on_forward"),
+    ),
     "NetworkPolicy": _POLICY,
+    "KubernetesNetworkPolicy": _PODS,
+    "ClusterNetworkPolicy": (
+        ("TIER", "spec.tier"), ("PRIORITY", "spec.priority"), ("SUBJECT", "@subject"),
+        WIDE, *_RULES,
+    ),
+    "StagedGlobalNetworkPolicy": (
+        _STAGED, *_POLICY, ("NAMESPACES", "spec.namespace_selector"),
+    ),
+    "StagedNetworkPolicy": (_STAGED, *_POLICY),
+    "StagedKubernetesNetworkPolicy": (_STAGED, *_PODS),
+    "Service": (
+        ("TYPE", "spec.type"), ("CLUSTER-IP", "spec.cluster_ip"), ("PORTS", "@ports"),
+        WIDE, ("SELECTOR", "spec.selector"), _LABELS,
+    ),
+    "EndpointSlice": (
+        ("SERVICE", "@service"), ("TYPE", "address_type"), ("PORTS", "@ports"),
+        ("ENDPOINTS", "@addresses"), WIDE, _LABELS,
+    ),
+    "FelixConfiguration": (
+        ("FIREWALL", "@firewall"), ("TO-HOST", "spec.default_endpoint_to_host_action"),
+        ("NAMESPACES", "spec.namespace_default"), ("REVOKES", "spec.connection_revocation"),
+        WIDE, ("AUTO-HOSTS", "spec.automatic_host_endpoints"),
+        ("CONNECTIONS", "spec.max_connections_per_endpoint"),
+        ("HOST-PORTS", "@host_ports"), ("FAILSAFE-IN", "@failsafe_in"),
+        ("FAILSAFE-OUT", "@failsafe_out"), ("PROTECTED", "spec.protected_nets"),
+    ),
     "HostEndpoint": (
         ("NODE", "spec.node"), ("INTERFACE", "spec.interface_name"),
-        ("ADDRESSES", "spec.expected_ips"), WIDE, ("PROFILES", "spec.profiles"), _LABELS,
+        ("ADDRESSES", "spec.expected_ips"),
+        WIDE, ("PROFILES", "spec.profiles"), ("PORTS", "@ports"), _LABELS,
     ),
     "WorkloadEndpoint": (
         ("NODE", "spec.node"), ("WORKLOAD", "spec.workload"), ("ADDRESSES", "@addresses"),
@@ -121,17 +154,97 @@ def _at(path: str) -> Callable[[Row], object]:
 
 
 def _addresses(row: Row) -> Sequence[str]:
-    found = row.resource
-    if not isinstance(found, r.WorkloadEndpoint):
-        return ()
-    return [text.partition("/")[0] for text in found.spec.ip_networks]
+    match row.resource:
+        case r.WorkloadEndpoint(spec=spec):
+            return [text.partition("/")[0] for text in spec.ip_networks]
+        case r.EndpointSlice(endpoints=endpoints):
+            return [text for each in endpoints for text in each.addresses]
+        case _:
+            return ()
 
 
 def _ports(row: Row) -> Sequence[str]:
+    """NAME:PROTOCOL:PORT, as far as each is given."""
+    ports: Sequence[r.EndpointPort | r.ServicePort | r.SlicePort] = ()
+    match row.resource:
+        case r.WorkloadEndpoint(spec=spec):
+            ports = spec.ports
+        case r.HostEndpoint(spec=host):
+            ports = host.ports
+        case r.Service(spec=service):
+            ports = service.ports
+        case r.EndpointSlice(ports=found):
+            ports = found
+        case _:
+            pass
+    parts = [
+        (port.name, port.protocol, "all" if port.port is None else port.port) for port in ports
+    ]
+    return [":".join(str(part) for part in each if part) for each in parts]
+
+
+def labels_text(given: r.LabelSelector | None) -> str:
+    """A label selector as kubectl prints it; `all` if it is empty."""
+    if given is None:
+        return ""
+    words = [f"{key}={value}" for key, value in given.match_labels.items()]
+    for each in given.match_expressions:
+        values = ",".join(each.values)
+        words.append(
+            {
+                "In": f"{each.key} in ({values})",
+                "NotIn": f"{each.key} notin ({values})",
+                "Exists": each.key,
+                "DoesNotExist": f"!{each.key}",
+            }[each.operator]
+        )
+    return ",".join(words) or "all"
+
+
+def _pods(row: Row) -> str:
     found = row.resource
-    if not isinstance(found, r.WorkloadEndpoint):
-        return ()
-    return [f"{port.name}:{port.protocol}:{port.port}" for port in found.spec.ports]
+    if not isinstance(found, r.KubernetesNetworkPolicy | r.StagedKubernetesNetworkPolicy):
+        return ""
+    return labels_text(found.spec.pod_selector)
+
+
+def _subject(row: Row) -> str:
+    """Of which namespaces, and which pods of theirs."""
+    found = row.resource
+    if not isinstance(found, r.ClusterNetworkPolicy):
+        return ""
+    subject = found.spec.subject
+    if subject.pods is None:
+        return f"namespaces {labels_text(subject.namespaces)}"
+    pods, spaces = subject.pods.pod_selector, subject.pods.namespace_selector
+    return f"pods {labels_text(pods)} of namespaces {labels_text(spaces)}"
+
+
+def _firewall(row: Row) -> str | None:
+    """Which is asked for."""
+    found = row.resource
+    if not isinstance(found, r.FelixConfiguration):
+        return None
+    mode, backend = found.spec.nftables_mode, found.spec.iptables_backend
+    if mode != "Disabled":
+        return {None: None, "Enabled": "nftables"}.get(mode, "auto")
+    return {"NFT": "iptables-nft", "Legacy": "iptables-legacy"}.get(backend or "", "iptables")
+
+
+def _open_ports(field: str) -> Callable[[Row], object]:
+    get = _at(f"spec.{field}")
+
+    def words(row: Row) -> object:
+        """- if nothing is said; "none" if that none is open is said."""
+        given = get(row)
+        if not isinstance(given, list):
+            return None
+        of = [
+            f"{each.protocol}:{each.port}" + (f" {each.net}" if each.net else "") for each in given
+        ]
+        return of or "none"
+
+    return words
 
 
 def _nets(row: Row) -> object:
@@ -159,5 +272,12 @@ _MADE: Mapping[str, Callable[[Row], object]] = {
     "nets": _nets,
     "ingress": _rules("ingress"),
     "egress": _rules("egress"),
+    "pods": _pods,
+    "subject": _subject,
+    "service": lambda row: row.resource.metadata.labels.get("kubernetes.io/service-name"),
+    "firewall": _firewall,
+    "host_ports": _open_ports("endpoint_to_host_ports"),
+    "failsafe_in": _open_ports("failsafe_inbound_host_ports"),
+    "failsafe_out": _open_ports("failsafe_outbound_host_ports"),
     "default": lambda row: row.resource.metadata.annotations.get("tortie.dev/default"),
 }

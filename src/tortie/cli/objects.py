@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
-"""Labels that policies see on every workload endpoint."""
+SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
+"""Labels that policies see on every workload endpoint (the last where it has one)."""
 
 
 @click.command()
@@ -204,6 +205,8 @@ def labels_of(resource: r.Resource) -> dict[str, str]:
     if isinstance(resource, r.WorkloadEndpoint):
         labels[NAMESPACE_LABEL] = resource.metadata.namespace or "default"
         labels[ORCHESTRATOR_LABEL] = resource.spec.orchestrator
+        if resource.spec.service_account_name:
+            labels[SERVICE_ACCOUNT_LABEL] = resource.spec.service_account_name
     return labels
 
 

@@ -93,12 +93,16 @@ def label_map(path: str, given: Mapping[str, str]) -> Problems:
     for key, value in given.items():
         place = child(path, key)
         yield from label_key(place, key)
-        if value and (len(value) > 63 or not _QUALIFIED.fullmatch(value)):
-            cure = (
-                "use at most 63 letters, digits and - _ ., beginning and ending with a letter"
-                " or digit"
-            )
-            yield Problem(f"{quote(value)} is no valid label value", cure, place)
+        yield from label_value(place, value)
+
+
+def label_value(path: str, value: str) -> Problems:
+    """Nothing, or at most 63 letters, digits and a few marks."""
+    if value and (len(value) > 63 or not _QUALIFIED.fullmatch(value)):
+        cure = (
+            "use at most 63 letters, digits and - _ ., beginning and ending with a letter or digit"
+        )
+        yield Problem(f"{quote(value)} is no valid label value", cure, path)
 
 
 def label_key(path: str, key: str) -> Problems:
@@ -179,6 +183,15 @@ def nets(path: str, texts: Sequence[str]) -> Problems:
         yield from parsed(child(path, index), text, net.parse_net)
 
 
+def cidr(path: str, text: str) -> Problems:
+    """A prefix with its length."""
+    found = attempt(text, net.parse_net)
+    if found is None:
+        yield from parsed(path, text, net.parse_net)
+    elif "/" not in text:
+        yield Problem(f"{quote(text)} has no mask", f"write {found.text}", path)
+
+
 def address(path: str, text: str, family: net.Family | None = None) -> Problems:
     """One address without a mask, of the family if one is given."""
     found = attempt(text, net.parse_address)
@@ -215,6 +228,20 @@ def port_name(path: str, text: str) -> Problems:
         cure = "use letters, digits and _ . -, with a letter among them"
         if re.fullmatch(r"[0-9]+\s*-\s*[0-9]+", text):
             cure = f'write a range with a colon: "{re.sub("[^0-9]+", ":", text)}"'
+        yield Problem(f"{quote(text)} is no valid port name", cure, path)
+
+
+def service_name(path: str, text: str) -> Problems:
+    """The name of a port as Kubernetes and RFC 6335 (section 5.1) have it."""
+    if text.isdecimal():
+        yield Problem(f"{quote(text)} is a number in quotes", "leave the quotes out", path)
+    elif (
+        len(text) > 15
+        or not DNS_LABEL.fullmatch(text)
+        or "--" in text
+        or not any(mark.isalpha() for mark in text)
+    ):
+        cure = "use 1 to 15 small letters, digits and single -, with a letter among them"
         yield Problem(f"{quote(text)} is no valid port name", cure, path)
 
 

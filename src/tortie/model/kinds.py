@@ -35,6 +35,13 @@ class Kind:
     api_version: str = CALICO
     internal: bool = False
     node_in_key: bool = False
+    written: str = ""
+    """what files call it, where another kind has that name too: the apiVersion tells them apart"""
+
+    @property
+    def word(self) -> str:
+        """What people call it in their files, and messages after them."""
+        return self.written or self.name
 
 
 # The order is a safe order to apply in: what is referred to comes before what refers to it.
@@ -89,6 +96,7 @@ KINDS: tuple[Kind, ...] = (
         ("knp",),
         namespaced=True,
         api_version="networking.k8s.io/v1",
+        written="NetworkPolicy",
     ),
     Kind(
         "StagedGlobalNetworkPolicy",

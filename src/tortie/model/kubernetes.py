@@ -185,6 +185,16 @@ class ServicePort(Plain, frozen=True):
     app_protocol: str | None = None
 
 
+class ClientIpConfig(Plain, frozen=True):
+    """`timeout_seconds`: 10800 if not given."""
+
+    timeout_seconds: int | None = None
+
+
+class SessionAffinityConfig(Plain, frozen=True):
+    client_ip: ClientIpConfig | None = field(default=None, name="clientIP")
+
+
 class ServiceSpec(Plain, frozen=True):
     """A service's frontend. Who is behind it is in its EndpointSlices."""
 
@@ -204,7 +214,7 @@ class ServiceSpec(Plain, frozen=True):
     health_check_node_port: int | None = None
     publish_not_ready_addresses: bool = False
     session_affinity: Literal["None", "ClientIP"] | None = None
-    session_affinity_config: dict[str, object] | None = None
+    session_affinity_config: SessionAffinityConfig | None = None
     ip_families: list[Literal["IPv4", "IPv6"]] = []
     ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
     allocate_load_balancer_node_ports: bool | None = None

@@ -14,6 +14,7 @@ from tortie.model import resources as r
 from tortie.model.decode import child, decode, mended
 from tortie.model.reader import Document, read, to_yaml
 from tortie.model.validate import normalise, validate
+from tortie.model.validate_settings import foreign
 from tortie.model.words import did_you_mean, quote
 
 __all__ = ["Document", "Loaded", "documents", "load", "load_documents", "plain", "to_yaml"]
@@ -21,13 +22,17 @@ __all__ = ["Document", "Loaded", "documents", "load", "load_documents", "plain",
 # Kinds that Calico or Kubernetes has and this version has not: naming a near one would mislead.
 NOT_YET = frozenset(
     (
-        "BGPFilter", "BlockAffinity", "CalicoNodeStatus", "ClusterInformation",
-        "FelixConfiguration", "IPAMConfiguration", "IPReservation", "KubeControllersConfiguration",
-        "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy", "StagedNetworkPolicy",
-        "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy",
-        "Pod", "Service", "Deployment", "ConfigMap", "Secret", "ServiceAccount",
+        "BGPFilter", "CalicoNodeStatus", "IPAMConfiguration", "IPReservation",
+        "KubeControllersConfiguration",
+        "Pod", "Deployment", "ConfigMap", "Secret", "ServiceAccount",
     )
 )  # fmt: skip
+# Kinds that another one has replaced.
+INSTEAD = {
+    "AdminNetworkPolicy": "write it as a ClusterNetworkPolicy of tier Admin",
+    "BaselineAdminNetworkPolicy": "write it as a ClusterNetworkPolicy of tier Baseline",
+    "Endpoints": "write it as an EndpointSlice",
+}
 
 
 _RULE = re.compile(r"(spec\.(?:ingress|egress)\[[0-9]+\])(.*)")
@@ -43,6 +48,8 @@ _DEPENDENT = {
         ("spec.preDNAT", "spec"),
     ),
     "IPPool": (("spec.cidr", "spec.blockSize"), ("spec.cidr", "spec.disabled")),
+    "Service": (("spec.ports", "spec.type"), ("spec.externalName", "spec.type")),
+    "EndpointSlice": (("endpoints", "addressType"),),
 }
 
 
@@ -95,7 +102,11 @@ def plain(resource: r.Resource) -> dict[str, object]:
     spec = data.get("spec")
     if isinstance(spec, dict) and isinstance(order := spec.get("order"), float):
         spec["order"] = int(order) if order.is_integer() and abs(order) < 2**63 else order
-    return {"apiVersion": data.pop("apiVersion"), **data}
+    if isinstance(resource, r.KubernetesNetworkPolicy):
+        # Kubernetes asks for it even if it is empty.
+        data["spec"] = {"podSelector": {}, **(spec if isinstance(spec, dict) else {})}
+    version, kind = data.pop("apiVersion"), kinds.kind_of(resource).word
+    return {"apiVersion": version, **data, "kind": kind}
 
 
 # --- one document -----------------------------------------------------------------------------
@@ -115,7 +126,7 @@ def _load(found: Iterable[Document], extra: Collection[str]) -> tuple[list[Loade
         if before is not one:
             where = f"{before.file}:{before.line}"
             twice = Problem(
-                f"{type(resource).__name__} {quote(resource.metadata.name)} is there twice,"
+                f"{kinds.kind_of(resource).word} {quote(resource.metadata.name)} is there twice,"
                 f" first at {where}",
                 "keep one of them",
                 "metadata.name",
@@ -129,12 +140,12 @@ def _items(found: Iterable[Document], problems: list[Problem]) -> Iterable[Docum
     """The documents, each list replaced by its items."""
     for document in found:
         data = document.data
-        version = _list_version(data)
-        if not isinstance(data, dict) or version is None:
+        versions = _list_versions(data)
+        if not isinstance(data, dict) or not versions:
             yield document
             continue
         items = data.get("items")
-        wrong = _list_problems(data, version)
+        wrong = _list_problems(data, versions)
         problems.extend(document.problem(problem) for problem in wrong)
         if not isinstance(items, list):
             continue
@@ -145,18 +156,21 @@ def _items(found: Iterable[Document], problems: list[Problem]) -> Iterable[Docum
             yield replace(document, data=item, line=place.line, lines=place, path=path)
 
 
-def _list_version(data: object) -> str | None:
-    """The apiVersion that a list of objects has (List, or such as TierList); None: it is none."""
+def _list_versions(data: object) -> Sequence[str]:
+    """The apiVersions that a list of objects may have (List, or such as TierList); none: it is no
+    list."""
     name = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(name, str) or not name.endswith("List"):
-        return None
-    kind = kinds.BY_NAME.get(name.removesuffix("List"))
-    return kind.api_version if kind else "v1" if name == "List" else None
+        return ()
+    if name == "List":
+        return ("v1",)
+    return [kind.api_version for kind in kinds.KINDS if kind.word == name.removesuffix("List")]
 
 
-def _list_problems(data: dict[str, object], version: str) -> Iterable[Problem]:
-    if data.get("apiVersion") != version:
-        yield Problem(f"this list has apiVersion {version}", f"write {version}", "apiVersion")
+def _list_problems(data: dict[str, object], versions: Sequence[str]) -> Iterable[Problem]:
+    if data.get("apiVersion") not in versions:
+        known = " or ".join(versions)
+        yield Problem(f"this list has apiVersion {known}", f"write {known}", "apiVersion")
     if not isinstance(data.get("items"), list):
         yield Problem("a List has items", "write items as a list of objects", "items")
     for key in data.keys() - {"apiVersion", "kind", "metadata", "items"}:
@@ -169,9 +183,10 @@ def _resource(data: object, extra: Collection[str]) -> tuple[r.Resource | None, 
     kind, problems = _kind(data, extra)
     if kind is None:
         return None, problems
+    data = {**data, "kind": kind.name}
     found, wrong = decode(data, kind.type)
     if found is None:
-        wrong = _about_version(wrong, kind, data)
+        wrong = [_about_setting(kind, problem) for problem in wrong]
         return None, [*wrong, *_further(data, kind, wrong)]
     wrong = validate(found)
     return (None, wrong) if wrong else (normalise(found), ())
@@ -195,7 +210,8 @@ def _further(data: object, kind: kinds.Kind, wrong: Sequence[Problem]) -> Iterab
         # What is wrong with one item of a list is wrong whatever stands beside it.
         depends = rule is not None and rule[1] in tied and not problem.path.endswith("]")
         touched = any(_inside(problem.path, path) or _inside(path, problem.path) for path in faulty)
-        if not touched and not depends and problem.path not in hasty:
+        early = any(_inside(problem.path, path) for path in hasty)
+        if not touched and not depends and not early:
             yield problem
 
 
@@ -210,32 +226,50 @@ def _kind(
     if "kind" not in data:
         return None, [Problem("this field is missing", "say what it is: kind: ...", "kind")]
     name = data["kind"]
-    known = {kind.name: kind for kind in kinds.KINDS if not kind.internal or kind.name in extra}
     if not isinstance(name, str):
         return None, [Problem("the kind is no string", "write a name", "kind")]
-    if name in known:
-        return known[name], []
-    if name in kinds.BY_NAME:
-        return None, [Problem(f"{name} is written by Tortie itself", "leave it out", "kind")]
+    known = [kind for kind in kinds.KINDS if not kind.internal or kind.name in extra]
+    found = [kind for kind in known if kind.word == name]
+    if len(found) == 1:
+        return found[0], []
+    if found:
+        return _by_version(found, data)
+    if name in INSTEAD:
+        return None, [Problem(f"{name} is not known here", INSTEAD[name], "kind")]
     if name in NOT_YET:
         return None, [Problem(f"{name} is not available yet", "leave it out", "kind")]
-    return None, [Problem(f"{quote(name)} is no known kind", did_you_mean(name, known), "kind")]
+    ours = kinds.BY_NAME.get(name)
+    if ours and ours.internal:
+        return None, [Problem(f"{name} is written by Tortie itself", "leave it out", "kind")]
+    cure = did_you_mean(name, dict.fromkeys(kind.word for kind in known))
+    if ours:
+        cure = f"write kind: {ours.word} with apiVersion: {ours.api_version}"
+    return None, [Problem(f"{quote(name)} is no known kind", cure, "kind")]
 
 
-def _about_version(
-    problems: list[Problem], kind: kinds.Kind, data: dict[str, object]
-) -> list[Problem]:
-    """Says plainly that another project's object of the same name is meant."""
+def _by_version(
+    found: Sequence[kinds.Kind], data: dict[str, object]
+) -> tuple[kinds.Kind | None, list[Problem]]:
+    """Which of the kinds of one name is meant: the apiVersion says it."""
     given = data.get("apiVersion")
-    if not isinstance(given, str) or given == kind.api_version:
-        return problems
-    group = given.rpartition("/")[0]
-    if kind.name != "NetworkPolicy" or group != "networking.k8s.io":
-        return problems
-    return [
-        Problem(
-            "Kubernetes' own NetworkPolicy is not available yet",
-            f"write it as {kind.api_version}",
-            "apiVersion",
-        )
-    ]
+    for kind in found:
+        if kind.api_version == given:
+            return kind, []
+    cure = "write " + " or ".join(f"{kind.api_version} ({_whose(kind)})" for kind in found)
+    if given is None:
+        return None, [Problem("this field is missing", cure, "apiVersion")]
+    said = quote(given) if isinstance(given, str) else "this"
+    return None, [Problem(f"{said} has no {found[0].word}", cure, "apiVersion")]
+
+
+def _whose(kind: kinds.Kind) -> str:
+    return "Calico's" if kind.api_version == kinds.CALICO else "Kubernetes'"
+
+
+def _about_setting(kind: kinds.Kind, problem: Problem) -> Problem:
+    """Says of a setting of Calico's why there is no such field here."""
+    field = problem.path.removeprefix("spec.")
+    why = foreign(field) if kind.type is r.FelixConfiguration else None
+    if why is None:
+        return problem
+    return replace(problem, message=f"{field} means nothing here: {why}", cure="leave it out")

@@ -10,8 +10,18 @@ from msgspec.structs import replace
 from tortie.model import checks, kinds, net
 from tortie.model import resources as r
 from tortie.model.validate_rules import BUILT_IN_TIERS
+from tortie.model.validate_services import HEADLESS
 
-Policy = TypeVar("Policy", r.NetworkPolicy, r.GlobalNetworkPolicy)
+Policy = TypeVar(
+    "Policy",
+    r.NetworkPolicy,
+    r.GlobalNetworkPolicy,
+    r.StagedNetworkPolicy,
+    r.StagedGlobalNetworkPolicy,
+)
+Kubernetes = TypeVar(
+    "Kubernetes", r.KubernetesNetworkPolicySpec, r.StagedKubernetesNetworkPolicySpec
+)
 
 
 def normalise(resource: r.Resource) -> r.Resource:
@@ -41,6 +51,23 @@ def _spec(resource: r.Resource) -> r.Resource:
             return _policy(resource)
         case r.GlobalNetworkPolicy():
             return _policy(resource)
+        case r.StagedNetworkPolicy():
+            return _policy(resource)
+        case r.StagedGlobalNetworkPolicy():
+            return _policy(resource)
+        case r.KubernetesNetworkPolicy(spec=kubernetes):
+            return replace(resource, spec=_kubernetes(kubernetes), status=None)
+        case r.StagedKubernetesNetworkPolicy(spec=draft):
+            return replace(resource, spec=_kubernetes(draft))
+        case r.ClusterNetworkPolicy(spec=cluster):
+            egress = [replace(rule, to=_networks(rule.to)) for rule in cluster.egress]
+            return replace(resource, spec=replace(cluster, egress=egress), status=None)
+        case r.Service(spec=service):
+            return replace(resource, spec=_service(service), status=None)
+        case r.EndpointSlice():
+            return _slice(resource)
+        case r.FelixConfiguration(spec=settings):
+            return replace(resource, spec=_settings(settings))
         case r.Profile(spec=spec):
             spec = replace(spec, ingress=_rules(spec.ingress), egress=_rules(spec.egress))
             return replace(resource, spec=spec)
@@ -78,18 +105,25 @@ def _spec(resource: r.Resource) -> r.Resource:
 
 def _policy(policy: Policy) -> Policy:
     spec = policy.spec
-    types = sorted(spec.types, reverse=True) or _inferred(spec)
+    types = sorted(spec.types, reverse=True)
+    if not types and not _deletes(spec):
+        types = _inferred(spec.ingress, spec.egress)
     return replace(
         policy,
         spec=replace(spec, types=types, ingress=_rules(spec.ingress), egress=_rules(spec.egress)),
     )
 
 
-def _inferred(spec: r.NetworkPolicySpec | r.GlobalNetworkPolicySpec) -> list[r.Direction]:
+def _inferred(ingress: Sequence[r.Rule], egress: Sequence[r.Rule]) -> list[r.Direction]:
     """The directions of a policy that does not say (Calico's rule): those it has rules for."""
-    if not spec.egress:
+    if not egress:
         return ["Ingress"]
-    return ["Ingress", "Egress"] if spec.ingress else ["Egress"]
+    return ["Ingress", "Egress"] if ingress else ["Egress"]
+
+
+def _deletes(spec: object) -> bool:
+    """A staged deletion says nothing but that."""
+    return getattr(spec, "staged_action", None) == "Delete"
 
 
 def _rules(rules: list[r.Rule]) -> list[r.Rule]:
@@ -117,6 +151,92 @@ def _entity(entity: r.EntityRule) -> r.EntityRule:
     )
 
 
+# --- Kubernetes' kinds ------------------------------------------------------------------------
+
+
+def _kubernetes(spec: Kubernetes) -> Kubernetes:
+    """Without types it judges ingress, and egress if it has a rule for it (Kubernetes' rule)."""
+    types = sorted(spec.policy_types, reverse=True)
+    if not types and not _deletes(spec):
+        types = ["Ingress", "Egress"] if spec.egress else ["Ingress"]
+    return replace(
+        spec,
+        policy_types=types,
+        ingress=[replace(rule, from_=_peers(rule.from_)) for rule in spec.ingress],
+        egress=[replace(rule, to=_peers(rule.to)) for rule in spec.egress],
+    )
+
+
+def _peers(peers: Sequence[r.KubernetesPeer]) -> list[r.KubernetesPeer]:
+    return [
+        replace(peer, ip_block=r.IpBlock(cidr=_net(block.cidr), except_=_nets(block.except_)))
+        if (block := peer.ip_block)
+        else peer
+        for peer in peers
+    ]
+
+
+def _networks(peers: Sequence[r.ClusterEgressPeer]) -> list[r.ClusterEgressPeer]:
+    return [
+        replace(peer, networks=_nets(peer.networks)) if peer.networks else peer for peer in peers
+    ]
+
+
+def _service(spec: r.ServiceSpec) -> r.ServiceSpec:
+    return replace(
+        spec,
+        cluster_ip=_cluster_ip(spec.cluster_ip) if spec.cluster_ip else None,
+        cluster_ips=[_cluster_ip(text) for text in spec.cluster_ips if text],
+        external_ips=[_address(text) for text in spec.external_ips],
+        load_balancer_ip=_optional(_address, spec.load_balancer_ip),
+        load_balancer_source_ranges=_nets(spec.load_balancer_source_ranges),
+    )
+
+
+def _cluster_ip(text: str) -> str:
+    return text if text == HEADLESS else _address(text)
+
+
+def _slice(resource: r.EndpointSlice) -> r.EndpointSlice:
+    """Without what Kubernetes wrote for its own components."""
+    canonical = str if resource.address_type == "FQDN" else _address
+    return replace(
+        resource,
+        endpoints=[
+            replace(
+                each,
+                addresses=[canonical(text) for text in each.addresses],
+                target_ref=None,
+                hints=None,
+                deprecated_topology=None,
+            )
+            for each in resource.endpoints
+        ],
+    )
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def _settings(spec: r.FelixConfigurationSpec) -> r.FelixConfigurationSpec:
+    return replace(
+        spec,
+        endpoint_to_host_ports=_open_ports(spec.endpoint_to_host_ports),
+        failsafe_inbound_host_ports=_open_ports(spec.failsafe_inbound_host_ports),
+        failsafe_outbound_host_ports=_open_ports(spec.failsafe_outbound_host_ports),
+        protected_nets=None if spec.protected_nets is None else _nets(spec.protected_nets),
+    )
+
+
+def _open_ports(ports: Sequence[r.ProtoPort] | None) -> list[r.ProtoPort] | None:
+    if ports is None:
+        return None
+    return [
+        replace(port, protocol=checks.protocol_name(port.protocol), net=_optional(_net, port.net))
+        for port in ports
+    ]
+
+
 # --- endpoints and addresses ------------------------------------------------------------------
 
 
@@ -141,7 +261,11 @@ def _ports(ports: Sequence[r.EndpointPort]) -> list[r.EndpointPort]:
 
 
 def _nets(texts: Sequence[str]) -> list[str]:
-    return [net.parse_net(text).text for text in texts]
+    return [_net(text) for text in texts]
+
+
+def _net(text: str) -> str:
+    return net.parse_net(text).text
 
 
 def _address(text: str) -> str:

@@ -33,6 +33,7 @@ from tortie.model.kubernetes import LabelSelector as LabelSelector
 from tortie.model.kubernetes import NamespacedPod as NamespacedPod
 from tortie.model.kubernetes import ServicePort as ServicePort
 from tortie.model.kubernetes import ServiceSpec as ServiceSpec
+from tortie.model.kubernetes import SessionAffinityConfig as SessionAffinityConfig
 from tortie.model.kubernetes import SliceConditions as SliceConditions
 from tortie.model.kubernetes import SliceEndpoint as SliceEndpoint
 from tortie.model.kubernetes import SlicePort as SlicePort

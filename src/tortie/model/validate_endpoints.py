@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import fields, replace
 
 from tortie.errors import Problem
 from tortie.model import checks, net
@@ -20,6 +22,13 @@ IDENTITY = {
 OTHERWISE = ("workload", "workload")
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
+ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
+SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
+GIVEN_LABELS = (NAMESPACE_LABEL, ORCHESTRATOR_LABEL, SERVICE_ACCOUNT_LABEL)
+"""What policies see of an endpoint or set beside its labels: where it is, and what it is."""
+WORKLOAD_PREFIX = "tor"
+"""How the interfaces of workloads begin."""
+MAX_CONNECTIONS = 2**32 - 1
 # Addresses that no workload may have: they mean something else to every host.
 _TAKEN = (
     ("0.0.0.0/8", "this network"),
@@ -65,17 +74,28 @@ def workload_endpoint(resource: r.WorkloadEndpoint) -> Problems:
     yield from checks.nets("spec.allowSpoofedSourcePrefixes", spec.allow_spoofed_source_prefixes)
     yield from _profiles_and_ports(spec.profiles, spec.ports)
     yield from checks.refused("spec.ipNATs", spec.ip_nats, "floating addresses (ipNATs)")
-    yield from checks.refused(
-        "spec.qosControls", spec.qos_controls not in (None, r.QosControls()), "qosControls"
-    )
-    own = resource.metadata.labels.get(NAMESPACE_LABEL)
-    namespace = resource.metadata.namespace or "default"
-    if own is not None and own != namespace:
-        yield Problem(
-            f"the label says namespace {quote(own)} and the endpoint is in {quote(namespace)}",
-            "leave the label out",
-            child("metadata.labels", NAMESPACE_LABEL),
-        )
+    if spec.qos_controls:
+        yield from _qos(spec.qos_controls)
+    own = {
+        NAMESPACE_LABEL: resource.metadata.namespace or "default",
+        ORCHESTRATOR_LABEL: spec.orchestrator,
+        SERVICE_ACCOUNT_LABEL: spec.service_account_name,
+    }
+    yield from given_labels(resource.metadata, own)
+
+
+def _qos(qos: r.QosControls) -> Problems:
+    """Limits of tracked connections; of bandwidth and packets there are none."""
+    for field, limit in (
+        ("ingressMaxConnections", qos.ingress_max_connections),
+        ("egressMaxConnections", qos.egress_max_connections),
+    ):
+        yield from checks.between(f"spec.qosControls.{field}", limit, 1, MAX_CONNECTIONS)
+    rest = replace(qos, ingress_max_connections=None, egress_max_connections=None)
+    for each in fields(rest):
+        given = getattr(rest, each.name) is not None
+        what = f"{each.encode_name}: a limit of anything but connections"
+        yield from checks.refused(f"spec.qosControls.{each.encode_name}", given, what)
 
 
 def host_endpoint(resource: r.HostEndpoint) -> Problems:
@@ -84,6 +104,12 @@ def host_endpoint(resource: r.HostEndpoint) -> Problems:
     yield from checks.name("spec.node", spec.node)
     if spec.interface_name not in ("", "*"):
         yield from checks.interface("spec.interfaceName", spec.interface_name)
+    if spec.interface_name.startswith(WORKLOAD_PREFIX):
+        yield Problem(
+            f"interfaces that begin with {WORKLOAD_PREFIX} are workloads'",
+            "name an interface of the host",
+            "spec.interfaceName",
+        )
     if not spec.interface_name and not spec.expected_ips:
         yield Problem(
             "which interface it is, is not said",
@@ -92,18 +118,25 @@ def host_endpoint(resource: r.HostEndpoint) -> Problems:
         )
     for index, text in enumerate(spec.expected_ips):
         yield from checks.address(child("spec.expectedIPs", index), text)
+    yield from checks.unique("spec.expectedIPs", spec.expected_ips)
     yield from _profiles_and_ports(spec.profiles, spec.ports)
-    yield from no_namespace_label(resource.metadata)
+    yield from given_labels(resource.metadata, {})
 
 
-def no_namespace_label(metadata: r.Metadata) -> Problems:
-    """The namespace of a thing is where it is, never what a label of its own says."""
-    if NAMESPACE_LABEL in metadata.labels:
-        yield Problem(
-            "this label is given by Tortie",
-            "leave it out",
-            child("metadata.labels", NAMESPACE_LABEL),
-        )
+def given_labels(metadata: r.Metadata, own: Mapping[str, str]) -> Problems:
+    """Where a thing is and what it is are never what a label of its own says.
+
+    A label may repeat what is `own`, as it does in what Calico exports.
+    """
+    for label in GIVEN_LABELS:
+        said = metadata.labels.get(label)
+        if said is not None and said != own.get(label):
+            is_so = f" as {quote(own[label])}" if own.get(label) else ""
+            yield Problem(
+                f"this label is given by Tortie{is_so}, and says {quote(said)}",
+                "leave it out",
+                child("metadata.labels", label),
+            )
 
 
 def _endpoint_name(resource: r.WorkloadEndpoint) -> Problems:

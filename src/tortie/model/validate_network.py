@@ -9,7 +9,7 @@ from tortie.model import checks, net
 from tortie.model import resources as r
 from tortie.model.checks import Problems
 from tortie.model.decode import child
-from tortie.model.validate_endpoints import no_namespace_label, taken
+from tortie.model.validate_endpoints import NAMESPACE_LABEL, given_labels, taken
 from tortie.model.words import quote
 
 # By family: the shortest and longest prefix of a block, and the usual one.
@@ -37,7 +37,10 @@ _ROUTES = ("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly")
 def network_set(resource: r.NetworkSet | r.GlobalNetworkSet) -> Problems:
     """Prefixes under labels."""
     yield from checks.nets("spec.nets", resource.spec.nets)
-    yield from no_namespace_label(resource.metadata)
+    own = {}
+    if isinstance(resource, r.NetworkSet):
+        own[NAMESPACE_LABEL] = resource.metadata.namespace or "default"
+    yield from given_labels(resource.metadata, own)
 
 
 # --- pools ------------------------------------------------------------------------------------

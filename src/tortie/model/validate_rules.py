@@ -14,6 +14,8 @@ from tortie.model.words import quote
 MAX_RULES = 1024
 MAX_PORTS = 50
 MAX_NETS = 256
+MAX_NAMES = 256
+"""Service accounts by name; Calico bounds only the length of what is made of them."""
 
 # Tiers that exist everywhere: order, and the one default action they may have.
 BUILT_IN_TIERS = {
@@ -24,7 +26,14 @@ BUILT_IN_TIERS = {
 BUILT_IN_PROFILE = "projectcalico-default-allow"
 ICMP_FAMILY = {"ICMP": 4, "ICMPv6": 6}
 
-PolicySpec = r.NetworkPolicySpec | r.GlobalNetworkPolicySpec
+PolicySpec = (
+    r.NetworkPolicySpec
+    | r.GlobalNetworkPolicySpec
+    | r.StagedNetworkPolicySpec
+    | r.StagedGlobalNetworkPolicySpec
+)
+SERVICE_SIDE = {"ingress": "source", "egress": "destination"}
+"""Where a rule may name a service, by direction."""
 
 
 # --- kinds ------------------------------------------------------------------------------------
@@ -52,19 +61,20 @@ def profile(resource: r.Profile) -> Problems:
     if resource.metadata.name == BUILT_IN_PROFILE:
         yield Problem("this profile is built in", "choose another name", "metadata.name")
     yield from checks.label_map("spec.labelsToApply", resource.spec.labels_to_apply)
-    yield from _rules("spec.ingress", resource.spec.ingress)
-    yield from _rules("spec.egress", resource.spec.egress)
+    yield from _rules("ingress", resource.spec.ingress, namespaced=False)
+    yield from _rules("egress", resource.spec.egress, namespaced=False)
 
 
-def network_policy(resource: r.NetworkPolicy) -> Problems:
+def network_policy(spec: r.NetworkPolicySpec | r.StagedNetworkPolicySpec) -> Problems:
     """A policy of a namespace."""
-    yield from _policy(resource.spec)
+    yield from _policy(spec, namespaced=True)
 
 
-def global_network_policy(resource: r.GlobalNetworkPolicy) -> Problems:
+def global_network_policy(
+    spec: r.GlobalNetworkPolicySpec | r.StagedGlobalNetworkPolicySpec,
+) -> Problems:
     """A policy of the cluster, with the switches that concern host endpoints."""
-    spec = resource.spec
-    yield from _policy(spec)
+    yield from _policy(spec, namespaced=False)
     yield from checks.selects("spec.namespaceSelector", spec.namespace_selector)
     if spec.do_not_track and spec.pre_dnat:
         yield Problem(
@@ -81,14 +91,14 @@ def global_network_policy(resource: r.GlobalNetworkPolicy) -> Problems:
         yield Problem("preDNAT policies are for ingress only", "leave Egress out", "spec.types")
 
 
-def _policy(spec: PolicySpec) -> Problems:
+def _policy(spec: PolicySpec, *, namespaced: bool) -> Problems:
     yield from checks.short_name("spec.tier", spec.tier)
     yield from _order("spec.order", spec.order)
     yield from checks.selects("spec.selector", spec.selector)
     yield from checks.selects("spec.serviceAccountSelector", spec.service_account_selector)
     yield from checks.unique("spec.types", spec.types)
-    yield from _rules("spec.ingress", spec.ingress)
-    yield from _rules("spec.egress", spec.egress)
+    yield from _rules("ingress", spec.ingress, namespaced=namespaced)
+    yield from _rules("egress", spec.egress, namespaced=namespaced)
 
 
 def _order(path: str, order: float | None) -> Problems:
@@ -99,10 +109,21 @@ def _order(path: str, order: float | None) -> Problems:
 # --- rules ------------------------------------------------------------------------------------
 
 
-def _rules(path: str, rules: list[r.Rule]) -> Problems:
+def _rules(direction: str, rules: list[r.Rule], *, namespaced: bool) -> Problems:
+    path = f"spec.{direction}"
     yield from checks.at_most(path, rules, MAX_RULES)
     for index, rule in enumerate(rules):
-        yield from _rule(child(path, index), rule)
+        place = child(path, index)
+        yield from _rule(place, rule)
+        for side, entity in (("source", rule.source), ("destination", rule.destination)):
+            if entity.services is not None:
+                here = f"{place}.{side}"
+                yield from _service(f"{here}.services", entity.services, namespaced=namespaced)
+                if side == SERVICE_SIDE[direction]:
+                    yield from _beside_service(here, entity, ports=side == "destination")
+                else:
+                    cure = f"services are matched in the {SERVICE_SIDE[direction]} of {direction}"
+                    yield Problem("services mean nothing here", cure, f"{here}.services")
 
 
 def _rule(path: str, rule: r.Rule) -> Problems:
@@ -112,7 +133,9 @@ def _rule(path: str, rule: r.Rule) -> Problems:
     yield from _entity(f"{path}.source", rule.source, rule.protocol)
     yield from _entity(f"{path}.destination", rule.destination, rule.protocol)
     yield from _families(path, rule)
-    yield from checks.refused(f"{path}.http", rule.http is not None, "matching HTTP requests")
+    if rule.http is not None:
+        cure = "leave http out and match ports, or let a proxy judge requests"
+        yield Problem("packets are judged, not HTTP requests", cure, f"{path}.http")
     if rule.metadata:
         yield from checks.annotation_map(f"{path}.metadata.annotations", rule.metadata.annotations)
 
@@ -157,10 +180,37 @@ def _entity(path: str, entity: r.EntityRule, protocol: r.Protocol | None) -> Pro
     yield from _ports(f"{path}.notPorts", entity.not_ports, protocol)
     if entity.service_accounts:
         accounts = f"{path}.serviceAccounts"
-        for index, name in enumerate(entity.service_accounts.names):
+        names = entity.service_accounts.names
+        yield from checks.at_most(f"{accounts}.names", names, MAX_NAMES)
+        for index, name in enumerate(names):
             yield from checks.name(child(f"{accounts}.names", index), name)
         yield from checks.selects(f"{accounts}.selector", entity.service_accounts.selector)
-    yield from checks.refused(f"{path}.services", entity.services is not None, "matching services")
+
+
+def _service(path: str, service: r.ServiceMatch, *, namespaced: bool) -> Problems:
+    yield from checks.short_name(f"{path}.name", service.name)
+    if service.namespace:
+        yield from checks.short_name(f"{path}.namespace", service.namespace)
+    elif not namespaced:
+        cure = "give the service's namespace: this object is in none"
+        yield Problem("this field is missing", cure, f"{path}.namespace")
+
+
+def _beside_service(path: str, entity: r.EntityRule, *, ports: bool) -> Problems:
+    """A service says by itself who is meant, and where packets go to, at which port."""
+    for field, given in (
+        ("selector", entity.selector),
+        ("notSelector", entity.not_selector),
+        ("namespaceSelector", entity.namespace_selector),
+        ("nets", entity.nets),
+        ("notNets", entity.not_nets),
+        ("serviceAccounts", entity.service_accounts),
+        ("ports", ports and entity.ports),
+        ("notPorts", ports and entity.not_ports),
+    ):
+        if given:
+            cure = "leave it out, or make two rules of it"
+            yield Problem(f"services exclude {field}", cure, f"{path}.{field}")
 
 
 def _catch_all(path: str, texts: list[str]) -> Problems:

@@ -13,6 +13,11 @@ from tortie.model.validate_network import BLOCK_SIZES
 from tortie.model.validate_rules import BUILT_IN_TIERS
 from tortie.model.words import nearest, quote
 
+InTier = (
+    r.NetworkPolicy | r.GlobalNetworkPolicy | r.StagedNetworkPolicy | r.StagedGlobalNetworkPolicy
+)
+"""Policies that name their tier."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -64,13 +69,22 @@ class World:
 def problems_of(resource: r.Resource, before: r.Resource | None, world: World) -> Iterator[Problem]:
     """What is wrong with a valid resource among all others. `before` is what it replaces."""
     match resource:
-        case r.NetworkPolicy() | r.GlobalNetworkPolicy():
+        case (
+            r.NetworkPolicy()
+            | r.GlobalNetworkPolicy()
+            | r.StagedNetworkPolicy()
+            | r.StagedGlobalNetworkPolicy()
+        ):
             if world.complete:
                 yield from _tier(resource, world)
         case r.IPPool():
             yield from _pool(resource, before, world)
         case r.WorkloadEndpoint():
             yield from _endpoint(resource, world)
+        case r.HostEndpoint():
+            yield from _node("spec.node", resource.spec.node, world)
+        case r.FelixConfiguration() if resource.metadata.name != "default":
+            yield from _node("metadata.name", resource.metadata.name.removeprefix("node."), world)
         case _:
             pass
 
@@ -80,7 +94,7 @@ def _cure(name: str, known: list[str], kind: str) -> str:
     return f"did you mean {quote(close)}?" if close else f"apply a {kind} of that name first"
 
 
-def _tier(policy: r.NetworkPolicy | r.GlobalNetworkPolicy, world: World) -> Iterator[Problem]:
+def _tier(policy: InTier, world: World) -> Iterator[Problem]:
     tier = policy.spec.tier
     if tier in BUILT_IN_TIERS or f"{kinds.WORLD}tiers/{tier}" in world.resources:
         return
@@ -114,11 +128,7 @@ def _block_size(pool: r.IPPool) -> int:
 
 
 def _endpoint(endpoint: r.WorkloadEndpoint, world: World) -> Iterator[Problem]:
-    node = endpoint.spec.node
-    if world.complete and f"{kinds.WORLD}nodes/{node}" not in world.resources:
-        every = world.resources.values()
-        known = [each.metadata.name for each in every if isinstance(each, r.Node)]
-        yield Problem(f"there is no Node {quote(node)}", _cure(node, known, "Node"), "spec.node")
+    yield from _node("spec.node", endpoint.spec.node, world)
     for address in endpoint.spec.ip_networks:
         owner = world.nodes.get(address.partition("/")[0])
         if owner is not None:
@@ -132,3 +142,11 @@ def _endpoint(endpoint: r.WorkloadEndpoint, world: World) -> Iterator[Problem]:
                     "give each its own",
                     "spec.ipNetworks",
                 )
+
+
+def _node(path: str, node: str, world: World) -> Iterator[Problem]:
+    """What belongs to a node that is not there would guard nothing, and nobody would say so."""
+    if world.complete and f"{kinds.WORLD}nodes/{node}" not in world.resources:
+        every = world.resources.values()
+        known = [each.metadata.name for each in every if isinstance(each, r.Node)]
+        yield Problem(f"there is no Node {quote(node)}", _cure(node, known, "Node"), path)

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from tortie.errors import Conflict, InvalidInput, Problem, StoreError
 from tortie.model import kinds
@@ -21,7 +21,7 @@ from tortie.model.validate import validate
 from tortie.model.validate_rules import BUILT_IN_TIERS
 from tortie.model.words import quote
 from tortie.store.base import MAX_OPS, Delete, Entry, Op, Put, Store
-from tortie.store.references import World, problems_of
+from tortie.store.references import InTier, World, problems_of
 
 R = TypeVar("R", bound=r.Resource)
 CLUSTER = kinds.WORLD + "clusterinformations/default"
@@ -173,7 +173,8 @@ def _valid(
     for each in resources:
         key = kinds.key(each)
         if key in seen:
-            fault = Problem(f"{type(each).__name__} {quote(each.metadata.name)} is there twice")
+            word = kinds.kind_of(each).word
+            fault = Problem(f"{word} {quote(each.metadata.name)} is there twice")
             found.append(problem(each, fault))
         seen.add(key)
     if found:
@@ -212,7 +213,7 @@ def delete(store: Store, resource: r.Resource) -> bool:
             return False
         needed = _needed_by(store, resource)
         if needed:
-            name = f"{type(resource).__name__} {resource.metadata.name}"
+            name = f"{kinds.kind_of(resource).word} {resource.metadata.name}"
             raise InvalidInput([Problem(f"{name} is in use by {needed}", "remove that first")])
         try:
             store.commit([Delete(key, expect=entry.revision)])
@@ -226,14 +227,11 @@ def _needed_by(store: Store, resource: r.Resource) -> str:
     """What would be left without its ground if this resource went; empty if nothing."""
     match resource:
         case r.Tier() if resource.metadata.name not in BUILT_IN_TIERS:
-            for kind in ("NetworkPolicy", "GlobalNetworkPolicy"):
-                for each in read(store, kinds.BY_NAME[kind]):
+            for kind in get_args(InTier):
+                for each in read(store, kinds.BY_NAME[kind.__name__]):
                     policy = each.resource
-                    if (
-                        isinstance(policy, r.NetworkPolicy | r.GlobalNetworkPolicy)
-                        and policy.spec.tier == resource.metadata.name
-                    ):
-                        return f"{kind} {policy.metadata.name}"
+                    if isinstance(policy, InTier) and policy.spec.tier == resource.metadata.name:
+                        return f"{kind.__name__} {policy.metadata.name}"
         case r.ClusterInformation() | r.BlockAffinity():
             return "Tortie itself"
         case _:

@@ -1,0 +1,100 @@
+"""What whoever applies resources should know, though nothing is wrong with them.
+
+Kubernetes' policies are written for namespaces in which everything that no policy judges is open.
+Here a namespace keeps its tenants apart unless it is annotated (see docs/policy.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tortie.model import kinds
+from tortie.model import resources as r
+
+if TYPE_CHECKING:
+    from tortie.store.base import Store
+
+DEFAULT_ANNOTATION = "tortie.dev/default"
+USUAL, OPEN = "tenant", "open"
+SAYING = (r.KubernetesNetworkPolicy, r.ClusterNetworkPolicy, r.Namespace, r.FelixConfiguration)
+"""What may make such a note necessary."""
+
+
+def of_applied(store: Store, given: Sequence[r.Resource]) -> list[str]:
+    """The notes on resources that have just been written. Raises StoreError."""
+    if not any(isinstance(each, SAYING) for each in given):
+        return []
+    world = []
+    for kind in SAYING:
+        for entry in store.list(kinds.prefix(kinds.BY_NAME[kind.__name__])).entries:
+            try:
+                world.append(kinds.decode(entry.value))
+            except kinds.Undecodable:
+                continue  # hosts hold because of it; what was written is written
+    return _notes(given, world, complete=True)
+
+
+def of_files(given: Sequence[r.Resource]) -> list[str]:
+    """The notes on resources of which files alone tell: a namespace that is not there is not
+    spoken of."""
+    return _notes(given, given, complete=False)
+
+
+def _notes(given: Sequence[r.Resource], world: Sequence[r.Resource], complete: bool) -> list[str]:
+    usual = _usual(world)
+    modes = {
+        each.metadata.name: each.metadata.annotations.get(DEFAULT_ANNOTATION, usual)
+        for each in world
+        if isinstance(each, r.Namespace)
+    }
+    found = []
+    for space in _concerned(given, world):
+        mode = modes.get(space, usual if complete else OPEN)
+        if mode != OPEN:
+            found.append(
+                f"note: namespace {space} has Kubernetes' policies and is {mode}, not open as in"
+                f" Kubernetes: what none of them judges stays so; {_cure(space in modes)}"
+            )
+    if any(isinstance(each, r.ClusterNetworkPolicy) for each in given):
+        found += _on_cluster_policies(modes, usual)
+    return found
+
+
+def _usual(world: Iterable[r.Resource]) -> str:
+    """The default of namespaces that say nothing."""
+    for each in world:
+        if isinstance(each, r.FelixConfiguration) and each.metadata.name == "default":
+            return each.spec.namespace_default or USUAL
+    return USUAL
+
+
+def _concerned(given: Iterable[r.Resource], world: Iterable[r.Resource]) -> list[str]:
+    """The namespaces with policies of Kubernetes, if one of the two is new, or what both follow."""
+    new = {(type(each), each.metadata.namespace, each.metadata.name) for each in given}
+    every = (r.FelixConfiguration, None, "default") in new
+    found = set()
+    for each in world:
+        if isinstance(each, r.KubernetesNetworkPolicy):
+            space = each.metadata.namespace or "default"
+            policy = (type(each), each.metadata.namespace, each.metadata.name)
+            if every or policy in new or (r.Namespace, None, space) in new:
+                found.add(space)
+    return sorted(found)
+
+
+def _on_cluster_policies(modes: Mapping[str, str], usual: str) -> list[str]:
+    closed = sorted(name for name, mode in modes.items() if mode != OPEN)
+    if not closed and usual == OPEN:
+        return []
+    which = ", ".join(closed[:5]) + (" and others" if len(closed) > 5 else "")
+    who = f"not open as in Kubernetes: {which}" if closed else f"{usual} unless they say otherwise"
+    return [
+        f"note: a ClusterNetworkPolicy judges namespaces that are {who}; what it leaves undecided"
+        f" stays so; {_cure(True)}"
+    ]
+
+
+def _cure(there: bool) -> str:
+    what = "annotate it" if there else "apply a Namespace annotated"
+    return f"{what} {DEFAULT_ANNOTATION}: {OPEN} for Kubernetes' default"

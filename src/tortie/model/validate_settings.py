@@ -1,0 +1,136 @@
+"""What FelixConfiguration must satisfy beyond its types, and what of Calico's it does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import fields
+
+from tortie.errors import Problem
+from tortie.model import checks, net
+from tortie.model import resources as r
+from tortie.model.checks import Problems
+from tortie.model.decode import child
+from tortie.model.words import quote
+
+MAX_OPEN_PORTS = 256
+MAX_NETS = 256
+
+_TUNNELS = "hosts route plainly, without tunnels"
+_PACE = "changes come as events; `tortie node run --resync` says how often all is compared"
+_ROUTES = "docs/design.md says who owns which route"
+_NAT = "there is no address translation yet"
+_SERVED = "`tortie node run --metrics-address` and `--metrics-port` say where the agent answers"
+_LOGS = "the agent logs to its standard error"
+_MARKS = "the firewall's marks are fixed (0x00f00000)"
+_VERDICTS = "allowed packets go on to other tables' rules, denied ones are dropped"
+
+# Settings of Calico's that mean nothing here, and why.
+FOREIGN = {
+    **dict.fromkeys(("interfacePrefix", "interfaceExclude"), "those of workloads begin with tor"),
+    **dict.fromkeys(("ipipEnabled", "ipipMTU"), _TUNNELS),
+    **dict.fromkeys(
+        ("iptablesRefreshInterval", "nftablesRefreshInterval", "ipsetsRefreshInterval",
+         "routeRefreshInterval", "interfaceRefreshInterval", "iptablesPostWriteCheckInterval"),
+        _PACE,
+    ),
+    **dict.fromkeys(
+        ("programClusterRoutes", "routeSource", "routeSyncDisabled", "routeTableRange",
+         "routeTableRanges", "removeExternalRoutes", "deviceRouteProtocol",
+         "deviceRouteSourceAddress", "deviceRouteSourceAddressIPv6", "externalNodesList",
+         "ipv4NormalRoutePriority", "ipv6NormalRoutePriority", "ipv4ElevatedRoutePriority",
+         "ipv6ElevatedRoutePriority"),
+        _ROUTES,
+    ),
+    **dict.fromkeys(
+        ("natOutgoingAddress", "natOutgoingExclusions", "natPortRange", "floatingIPs"), _NAT
+    ),
+    **dict.fromkeys(
+        ("logFilePath", "logSeverityFile", "logSeverityScreen", "logSeveritySys", "logPrefix",
+         "logActionRateLimit", "logActionRateLimitBurst", "reportingInterval", "reportingTTL",
+         "logDebugFilenameRegex"),
+        _LOGS,
+    ),
+    **dict.fromkeys(("iptablesMarkMask", "nftablesMarkMask"), _MARKS),
+    **dict.fromkeys(
+        ("iptablesFilterAllowAction", "iptablesFilterDenyAction", "iptablesMangleAllowAction",
+         "nftablesFilterAllowAction", "nftablesFilterDenyAction", "nftablesMangleAllowAction",
+         "chainInsertMode", "serviceLoopPrevention"),
+        _VERDICTS,
+    ),
+    **dict.fromkeys(
+        ("featureDetectOverride", "iptablesLockFilePath", "iptablesLockProbeInterval",
+         "iptablesLockTimeout", "iptablesNATOutgoingInterfaceFilter", "maxIpsetSize",
+         "genericXDPEnabled", "xdpEnabled", "xdpRefreshInterval", "nftablesFlowTableOffload",
+         "netlinkTimeout", "dataplaneWatchdogTimeout", "dataplaneDriver", "kubeNodePortRanges"),
+        "the firewall's inner workings are not settings",
+    ),
+    **dict.fromkeys(("metadataAddr", "metadataPort"), "endpointToHostPorts opens the host"),
+    "datastoreType": "`--store` names the store",
+    "openstackRegion": "there is one region",
+    "workloadSourceSpoofing": "an endpoint's allowSpoofedSourcePrefixes is enough",
+    "ipForwarding": "hosts always forward",
+    "ipv6Support": "IPv6 is always on",
+    "policySyncPathPrefix": "no proxy is told of policies",
+    "endpointReportingEnabled": "endpoints are always reported: `tortie get wep`",
+    "endpointReportingDelay": "endpoints are always reported: `tortie get wep`",
+    "endpointStatusPathPrefix": "endpoints are always reported: `tortie get wep`",
+    "usageReportingEnabled": "nothing is reported to anybody",
+}  # fmt: skip
+OURS = frozenset(each.encode_name for each in fields(r.FelixConfigurationSpec))
+_FAMILIES = (
+    ("bpf", "packets are judged by nftables or iptables, not by eBPF"),
+    ("vxlan", _TUNNELS),
+    ("wireguard", _TUNNELS),
+    ("flowLogs", "there are no flow logs; rules with action Log are printed by the agent"),
+    ("health", _SERVED),
+    ("prometheus", _SERVED),
+    ("typha", "hosts read the store themselves"),
+    ("windows", "hosts run Linux"),
+    ("debug", _LOGS),
+    ("sidecar", "no proxy is told of policies"),
+    ("awsSrc", "no cloud is asked for anything"),
+    ("usageReporting", "nothing is reported to anybody"),
+)
+
+
+def foreign(field: str) -> str | None:
+    """Why a setting of Calico's means nothing here; None: it is one of ours, or nobody's."""
+    if field in OURS:
+        return None
+    by_name = FOREIGN.get(field)
+    return by_name or next((why for start, why in _FAMILIES if field.startswith(start)), None)
+
+
+def felix_configuration(resource: r.FelixConfiguration) -> Problems:
+    """The firewall's settings for all nodes (name default), or for one (node.NODE)."""
+    spec, name = resource.spec, resource.metadata.name
+    if name != "default" and not name.startswith("node."):
+        cure = "call it default, or node.NODE"
+        yield Problem(f"{quote(name)} is the configuration of nothing", cure, "metadata.name")
+    for field, ports in (
+        ("endpointToHostPorts", spec.endpoint_to_host_ports),
+        ("failsafeInboundHostPorts", spec.failsafe_inbound_host_ports),
+        ("failsafeOutboundHostPorts", spec.failsafe_outbound_host_ports),
+    ):
+        yield from _open_ports(f"spec.{field}", ports or ())
+    yield from checks.between("spec.vxlanPort", spec.vxlan_port, 1, 65535)
+    limit = spec.max_connections_per_endpoint
+    yield from checks.between("spec.maxConnectionsPerEndpoint", limit, 0, 2**32 - 1)
+    protected = spec.protected_nets or []
+    yield from checks.at_most("spec.protectedNets", protected, MAX_NETS)
+    yield from checks.nets("spec.protectedNets", protected)
+
+
+def _open_ports(path: str, ports: Sequence[r.ProtoPort]) -> Problems:
+    yield from checks.at_most(path, ports, MAX_OPEN_PORTS)
+    for index, port in enumerate(ports):
+        place = child(path, index)
+        yield from checks.between(f"{place}.port", port.port, 1, 65535)
+        yield from checks.protocol(f"{place}.protocol", port.protocol)
+        fine = not any(checks.protocol("", port.protocol))
+        if fine and checks.protocol_name(port.protocol) not in checks.WITH_PORTS:
+            cure = "use TCP, UDP or SCTP"
+            yield Problem(f"{quote(str(port.protocol))} has no ports", cure, f"{place}.protocol")
+        if port.net is not None:
+            yield from checks.parsed(f"{place}.net", port.net, net.parse_net)
