@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from tortie.dataplane.iptables.ruleset import Ruleset
+from tortie.dataplane.iptables.ruleset import Ruleset, SetSpec
 from tortie.dataplane.matching import Packet
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
@@ -68,10 +68,10 @@ class Line(NamedTuple):
 
 
 class IptablesTracer:
-    """Rule sets by family."""
+    """Rule sets by family. `lazy`: only the rules that a packet meets are looked at."""
 
-    def __init__(self, rulesets: Mapping[int, Ruleset]) -> None:
-        self._families = {family: Parsed(each) for family, each in rulesets.items()}
+    def __init__(self, rulesets: Mapping[int, Ruleset], lazy: bool = False) -> None:
+        self._families = {family: Parsed(each, lazy) for family, each in rulesets.items()}
 
     def judge(self, packet: Packet, iif: str | None, oif: str | None, **more) -> bool:
         """Does the packet pass? See `trace`."""
@@ -113,34 +113,35 @@ class IptablesTracer:
 class Parsed:
     """One family's rule set, ready to be walked."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
+    def __init__(self, ruleset: Ruleset, lazy: bool) -> None:
         self.family = ruleset.family
-        self.sets = {}
-        for name, spec in ruleset.sets.items():
-            if len(name) > 31:
-                raise ValueError(f"ipset takes no name as long as {name}")
-            self.sets[name] = Members(spec.type, spec.members)
-        self.chains: dict[tuple[str, str], list[Line]] = {}
-        for table, chains in ruleset.chains.items():
-            for name, rules in chains.items():
+        self.sets = {name: Members(name, each) for name, each in ruleset.sets.items()}
+        self._texts = {
+            (table, name): rules
+            for held in (ruleset.chains, ruleset.hooks)
+            for table, chains in held.items()
+            for name, rules in chains.items()
+        }
+        self._lines: dict[tuple[str, str], list[Line]] = {}
+        for table, chains in {} if lazy else ruleset.chains.items():
+            for name in chains:
                 if len(name) > 28 or not name.startswith("tor-"):
                     raise ValueError(f"no name for a chain of ours: {name}")
-                self.chains[table, name] = [self._parse(rule, table) for rule in rules]
-        self.hooks = {
-            (table, hook): [self._parse(rule, table) for rule in rules]
-            for table, hooks in ruleset.hooks.items()
-            for hook, rules in hooks.items()
-        }
-        for (table, name), lines in [*self.chains.items(), *self.hooks.items()]:
-            for line in lines:
-                if line.target.islower() and (table, line.target) not in self.chains:
-                    raise ValueError(f"{table} {name}: no chain {line.target}")
+                self.chain(table, name)
+
+    def chain(self, table: str, name: str) -> list[Line]:
+        """The rules of a chain of ours, or of ours in a built-in one."""
+        found = self._lines.get((table, name))
+        if found is None:
+            rules = self._texts.get((table, name), ())
+            found = self._lines[table, name] = [self._parse(rule, table) for rule in rules]
+        return found
 
     def run(self, journey: Journey) -> str | None:
-        return self._walk(self.hooks.get((journey.table, journey.hook), []), journey)
+        return self._walk(journey.hook, journey)
 
-    def _walk(self, lines: list[Line], journey: Journey) -> str | None:
-        for line in lines:
+    def _walk(self, name: str, journey: Journey) -> str | None:
+        for line in self.chain(journey.table, name):
             journey.met += 1
             if not all(test(journey) for test in line.tests):
                 continue
@@ -151,7 +152,7 @@ class Parsed:
             if line.target in SETTERS:
                 _set(line, journey)
                 continue
-            verdict = self._walk(self.chains[journey.table, line.target], journey)
+            verdict = self._walk(line.target, journey)
             if verdict or line.verb == "-g":
                 return verdict
         return None
@@ -186,6 +187,8 @@ class Parsed:
         else:
             raise ValueError(f"leads nowhere: {rule!r}")
         target = words.pop(0)
+        if target not in (*VERDICTS, *SETTERS, "RETURN") and (table, target) not in self._texts:
+            raise ValueError(f"{table} has no chain {target}")
         options = _options(target, words, table, protocol)
         return Line(tuple(tests), word, target, options)
 
@@ -213,11 +216,11 @@ class Parsed:
 class Members:
     """An IP set."""
 
-    def __init__(self, kind: str, members: frozenset[str]) -> None:
-        if not members:
-            raise ValueError("an empty set")
-        self.kind, self.members = kind, members
-        self.nets = [ip_network(each) for each in members] if kind == "hash:net" else []
+    def __init__(self, name: str, spec: SetSpec) -> None:
+        if not spec.members or len(name) > 31:
+            raise ValueError(f"{name}: an empty set, or too long a name")
+        self.kind, self.members = spec.type, spec.members
+        self.nets = [ip_network(each) for each in spec.members] if spec.type == "hash:net" else []
         if any(net.prefixlen == 0 for net in self.nets):
             raise ValueError("hash:net takes no /0")
 

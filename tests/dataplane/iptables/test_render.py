@@ -303,6 +303,83 @@ def test_what_hosts_forward_undecided_is_left_to_others_and_what_they_allow_is_a
         udp = trace(asked, TO_ROUTER._replace(protocol=17), "up", "br0")
         assert udp.verdicts["filter FORWARD"] is None
 
+    marked = trace(firewall, TO_ROUTER, "up", "br0", mark=MARK_MASK)
+    assert marked.verdicts["filter FORWARD"] is None
+
+
+DENY = Policy("GlobalNetworkPolicy/deny", (Rule("deny"),), (Rule("deny"),))
+DENY_STEP = (TierStep("default", (DENY.id,), "pass"),)
+
+
+def test_what_is_translated_is_judged_by_the_interface_it_leaves_by() -> None:
+    shut = HostEndpoint("shut", "eth0")
+    for closed, passes in (("eth0", True), ("eth1", False)):
+        hosts = replace(shut, interface=closed), replace(GUARD, interface=OTHER[closed])
+        firewall = Filter(policies=(OPEN,), hosts=hosts)
+        translated = FROM_ROUTER._replace(destination="198.51.100.1")
+        ways = {"first_oif": "eth0", "translated": translated}
+        journey = trace(firewall, FROM_ROUTER, None, "eth1", **ways)
+        assert journey.accepted is passes
+        known = trace(firewall, FROM_ROUTER, None, "eth1", state="ESTABLISHED", **ways)
+        assert known.accepted
+
+
+OTHER = {"eth0": "eth1", "eth1": "eth0"}
+
+
+def test_all_others_are_not_those_that_have_a_guard_of_their_own() -> None:
+    strict = HostEndpoint(
+        "strict", "*", untracked_ingress=DENY_STEP, pre_dnat=DENY_STEP, forward_ingress=DENY_STEP
+    )
+    firewall = Filter(policies=(OPEN, DENY), hosts=(GUARD, strict))
+    for oif in (None, "br0"):
+        assert trace(firewall, TO_ROUTER, "up", oif).accepted
+        assert not trace(firewall, TO_ROUTER, "eth7", oif).accepted
+    assert trace(firewall, TO_ROUTER, "lo", None).accepted
+
+
+def test_what_an_untracked_policy_allows_no_pre_dnat_policy_denies() -> None:
+    guard = HostEndpoint("guard", "up", untracked_ingress=STEP, pre_dnat=DENY_STEP)
+    firewall = Filter(policies=(UNTRACKED, DENY), hosts=(guard,))
+    assert trace(firewall, TO_ROUTER._replace(protocol=17), "up", None).accepted
+    assert not trace(firewall, TO_ROUTER, "up", None).accepted
+
+
+def test_a_pass_holds_for_its_tier_only() -> None:
+    """A mark that stayed would end the next tier, or a profile, too early."""
+    first, second, third = (f"NetworkPolicy/shop/{each}" for each in ("first", "second", "third"))
+    steps = TierStep("one", (first,), "deny"), TierStep("two", (second, third), "pass")
+    policies = (
+        OPEN,
+        Policy(first, (Rule("pass"),)),
+        Policy(second, (Rule("pass", protocol=17),)),
+        Policy(third, (Rule("deny", protocol=6),)),
+        Policy(
+            "Profile/odd",
+            (
+                Rule("allow", destination=Side(not_ports=(PortRange(80, 80),))),
+                Rule("allow", protocol=17),
+            ),
+        ),
+    )
+    two = replace(TWO, ingress=steps, profiles=("Profile/odd",))
+    firewall = Filter((ONE, two), policies)
+    assert not trace(firewall, HELLO._replace(port=81), "tor1", "tor2").accepted
+    assert trace(firewall, HELLO._replace(protocol=17), "tor1", "tor2").accepted
+    only_one = replace(firewall, endpoints=(ONE, replace(two, ingress=steps[:1])))
+    assert trace(only_one, HELLO._replace(protocol=17), "tor1", "tor2").accepted
+    assert not trace(only_one, HELLO, "tor1", "tor2").accepted
+
+
+def test_what_policy_has_cut_the_host_does_not_go_on_with() -> None:
+    packet = Packet("192.0.2.1", "10.65.0.1", 6, 80, 40000)
+    for connmark, passes in ((0, True), (REVOKED, False)):
+        journey = trace(PAIR, packet, None, "tor1", state="ESTABLISHED", connmark=connmark)
+        assert journey.accepted is passes
+        answer = Packet("10.65.0.1", "192.0.2.1", 6, 40000, 80)
+        journey = trace(PAIR, answer, "tor1", None, state="ESTABLISHED", connmark=connmark)
+        assert journey.accepted is passes
+
 
 HOSTILE = (
     'a" -j ACCEPT',

@@ -36,7 +36,7 @@ def crowd(names: str, amount: int) -> tuple[Filter, IptablesTracer]:
         for at in range(amount)
     )
     wanted = Filter(endpoints, (OPEN,))
-    return wanted, IptablesTracer({4: render(wanted, 4)})
+    return wanted, IptablesTracer({4: render(wanted, 4)}, lazy=True)
 
 
 def met(names: str, amount: int, sample: int = 200) -> int:
