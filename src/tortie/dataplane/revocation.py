@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tortie.dataplane import alike
 from tortie.dataplane.crossing import Crossing
 from tortie.dataplane.interpreter import Direction, Interpreter, Packet
-from tortie.desired import REVOKED, Filter, Rule
+from tortie.desired import REVOKED, Endpoint, Filter, HostEndpoint, Rule
 from tortie.kernel.conntrack import Connection, ConntrackPort, Way
 from tortie.kernel.rtnetlink import NetlinkPort
 
@@ -37,22 +37,27 @@ class Revocation:
         """the filter that all connections have been judged by"""
         self._any_marked = True
         """by us; at first perhaps by an earlier run"""
+        self._failed = False
+        """the last call did a part only"""
 
     def apply(self, wanted: Filter) -> int:
         """Judge by a filter that is in force already; how many connections were cut or freed.
 
         Raises KernelError; then the same is tried again by the next call.
         """
-        if self._last == wanted:
+        if self._last == wanted and not self._failed:
             return 0
-        judge = _Judge(self._last or Filter(), wanted, self._netlink)
+        self._failed = True
+        old = self._last or Filter()
+        asked = bool(_askers(old) or _askers(wanted))
         changed = 0
-        if judge.asked or self._any_marked:
+        if asked:
             # What begins from now on is judged by the new filter, but for a connection whose
             # first packet was under way when that came into force.
             self._conntrack.settle()
-            changed = self._mark(judge)
-        self._last = wanted
+        if asked or self._any_marked:
+            changed = self._mark(_Judge(old, wanted, self._netlink))
+        self._last, self._failed = wanted, False
         return changed
 
     def _mark(self, judge: _Judge) -> int:
@@ -78,8 +83,7 @@ class _Judge:
 
     def __init__(self, old: Filter, new: Filter, netlink: NetlinkPort) -> None:
         self._asked_now = _askers(new)
-        self._asked_before = _askers(old) - self._asked_now
-        self.asked = bool(self._asked_now or self._asked_before)
+        self._asked_before = _askers(old)
         self.naming = _whose((old, new), self._asked_now | self._asked_before)
         """addresses of all whose connections may be cut; None: of everybody"""
         self._new = Interpreter(new)
@@ -134,7 +138,8 @@ class _Judge:
 
 def _askers(wanted: Filter) -> frozenset[Asker]:
     found: set[Asker] = set()
-    for each in (*wanted.endpoints, *wanted.hosts):
+    ends: tuple[Endpoint | HostEndpoint, ...] = (*wanted.endpoints, *wanted.hosts)
+    for each in ends:
         if each.revoke_ingress:
             found.add((each.interface, "ingress"))
         if each.revoke_egress:
