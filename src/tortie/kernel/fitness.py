@@ -26,6 +26,9 @@ PROGRAMS = (
     ("ip", True, "network namespaces"),
     ("nft", False, "looking at the rules by hand"),
     ("conntrack", False, "looking at connections by hand"),
+    ("iptables-nft-restore", False, "the dataplane iptables-nft"),
+    ("iptables-legacy-restore", False, "the dataplane iptables-legacy"),
+    ("ipset", False, "the dataplanes iptables-nft and iptables-legacy"),
 )
 MODULES = (
     ("nf_tables", "NF_TABLES", True, "the firewall"),

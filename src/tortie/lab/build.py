@@ -125,7 +125,11 @@ def _remove(where: Path, spaces: Sequence[str]) -> None:
 def _require_means(plan: Plan) -> None:
     if os.geteuid() != 0:
         raise Missing("a lab needs root, to make network namespaces", "run it as root")
-    for program in ("ip", "bird", "nft", *(["etcd"] if plan.store == "etcd" else [])):
+    etcd = ["etcd"] if plan.store == "etcd" else []
+    # Others than nft are asked for by name only.
+    backend = plan.dataplane if plan.dataplane not in (None, "auto", "nft") else None
+    iptables = [f"{backend}-restore", "ipset"] if backend else []
+    for program in ("ip", "bird", "nft", *etcd, *iptables):
         process.find(program)
 
 
