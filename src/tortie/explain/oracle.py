@@ -1,89 +1,44 @@
 """The oracle: the verdict on a new connection, by reading the resources rule by rule.
 
 It imports the resource types and the selector parser only, so that it can hold calc and the
-dataplanes to account. Slow and plain: what it says is what the resources mean (Calico v3, with the
-house's own rules for namespaces, the own host and node addresses).
+dataplanes to account. Slow and plain: what it says is what the resources mean (Calico v3,
+Kubernetes, with the house's own rules for namespaces, the own host and node addresses).
+
+A packet is judged on each host that it crosses: where it begins, and where it ends. On each, by the
+host endpoint of the interface that it comes in or goes out by, and by the workload that is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from math import inf
-from typing import Literal
 
-from tortie.explain.entity import Entity, Flow
-from tortie.explain.reading import AnyPolicy, Reading, policy_namespace
+from tortie.explain.entity import Address, Entity, Flow, Interface, address_of, reply_of
+from tortie.explain.evaluation import Evaluation, Outcome
+from tortie.explain.judgement import REASONS, Judgement, Step, Verdict
+from tortie.explain.matching import NotJudged
+from tortie.explain.policies import Stage
+from tortie.explain.reading import NO_INTERFACES, Reading
 from tortie.model import resources as r
 
-__all__ = ["REASONS", "Flow", "Judgement", "Reading", "Step", "judge", "judge_in"]
+__all__ = [
+    "REASONS",
+    "Flow",
+    "Interface",
+    "Judgement",
+    "NotJudged",
+    "Reading",
+    "Step",
+    "judge",
+    "judge_in",
+    "reply_of",
+]
 
-Verdict = Literal["ALLOWED", "DENIED"]
-
-GATEWAYS = frozenset(ip_address(text) for text in ("169.254.1.1", "fe80::1"))
+GATEWAYS = frozenset(address_of(text) for text in ("169.254.1.1", "fe80::1"))
 ECHO_REQUEST = {1: 8, 58: 128}
 """ICMP protocol number to the type of an echo request."""
-
-BUILT_IN_TIERS: dict[str, tuple[float, Literal["Deny", "Pass"]]] = {
-    "kube-admin": (1_000, "Pass"),
-    "default": (1_000_000, "Deny"),
-    "kube-baseline": (10_000_000, "Pass"),
-}
-ALLOW_ALL_PROFILE = "projectcalico-default-allow"
-
-REASONS = {
-    "mixed-families": "source and destination are not of one address family",
-    "duplicate-address": "several endpoints claim one of the addresses",
-    "same-endpoint": "both addresses are of one endpoint; the packet never leaves it",
-    "not-policed": "no workload is at either end",
-    "gateway-echo": "a workload may ping its gateway",
-    "own-host": "workloads do not reach their own host",
-    "from-own-host": "a host's traffic to its own workloads is not policed",
-    "policy": "a rule of a policy decided",
-    "tier-default": "policies of a tier apply and none of them decided",
-    "profile": "a rule of a profile decided",
-    "profile-missing": "a listed profile does not exist",
-    "no-profile": "no policy decided and no profile allows it",
-    "namespace-default": "the namespace's default decided",
-    "node-address": "no namespace default reaches a node's address",
-}
-"""Every reason code, and what it says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the reading.
-
-    `where` is such as "egress of shop/web-1". `policy` is an id such as
-    "NetworkPolicy/shop/db-only" or "Profile/kiosk"; `rule` counts from 0. `action` is the
-    rule's, "Default" for the end of a tier, or "None" for a policy that says nothing here.
-    `rule_name` is what its author calls the rule. `misses` says, for the rule that came nearest in
-    a policy that says nothing, each thing about it that did not match.
-    """
-
-    where: str
-    tier: str | None
-    policy: str | None
-    rule: int | None
-    action: str
-    text: str
-    rule_name: str = ""
-    misses: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The verdict on a new connection, why (a key of REASONS), and the steps in order."""
-
-    verdict: Verdict
-    reason: str
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def allowed(self) -> bool:
-        """Is the connection allowed?"""
-        return self.verdict == "ALLOWED"
+ND_TO_HOST = (131, 132, 133, 135, 136, 143)
+"""ICMPv6 types that a workload and its host need to find each other (RFC 2710, 3810, 4861)."""
 
 
 def judge(
@@ -91,223 +46,234 @@ def judge(
     flow: Flow,
     cluster_default: str = "tenant",
     protected: Sequence[str] = (),
+    interfaces: Mapping[str, tuple[Interface, ...]] = NO_INTERFACES,
 ) -> Judgement:
     """The verdict on the first packet of a new connection.
 
-    `protected` are addresses (such as the store's) that no namespace default reaches.
-    Raises NotJudged for rules by service or HTTP.
+    Replies are not judged, but for untracked policies, which know no connections: ask for
+    `reply_of(flow)` too where one may judge. What a host forwards from outside to outside is not
+    judged. The arguments are those of `Reading`. Raises NotJudged for rules with http.
     """
-    return judge_in(Reading(tuple(resources), cluster_default, tuple(protected)), flow)
+    world = Reading(tuple(resources), cluster_default, tuple(protected), interfaces)
+    return judge_in(world, flow)
 
 
 def judge_in(world: Reading, flow: Flow) -> Judgement:
     """As `judge`, in a world that has been read. Raises NotJudged."""
-    source, destination = ip_address(flow.source), ip_address(flow.destination)
+    source, destination = address_of(flow.source), address_of(flow.destination)
     if source.version != destination.version:
         return _ended("DENIED", "mixed-families", "the packet")
-    senders, receivers = world.workloads_at(source), world.workloads_at(destination)
-    for claimants in (senders, receivers):
+    ends = []
+    for address in (source, destination):
+        claimants = [] if world.known.node_at(address) else world.known.workloads_at(address)
         if len(claimants) > 1:
             names = ", ".join(one.name for one in claimants)
             return _ended("DENIED", "duplicate-address", f"the address of {names}")
-    sender, receiver = next(iter(senders), None), next(iter(receivers), None)
-    if sender is None and receiver is None:
-        return _ended("ALLOWED", "not-policed", "outside")
-    if sender is receiver:
-        return _ended("ALLOWED", "same-endpoint", f"inside {_name(sender)}")
-    steps: list[Step] = []
-    last = None
-    if sender is not None:
-        host = _node_of(sender)
-        if destination in GATEWAYS or world.node_at(destination) == host:
-            return _to_own_host(flow, sender)
-        last = _judge_end(world, sender, "Egress", flow, steps)
-        if last.verdict == "DENIED":
-            return last
-    if receiver is not None:
-        if world.node_at(source) == _node_of(receiver):
-            return _ended("ALLOWED", "from-own-host", f"ingress of {receiver.name}")
-        last = _judge_end(world, receiver, "Ingress", flow, steps)
-    assert last is not None
-    return last
-
-
-def _name(entity: Entity | None) -> str:
-    return entity.name if entity else "the endpoint"
-
-
-def _node_of(entity: Entity) -> str:
-    assert entity.workload is not None
-    return entity.workload.spec.node
+        workload = next(iter(claimants), None)
+        if workload is not None and not world.is_served(workload):
+            return _ended("DENIED", "not-served", f"the address of {workload.name}")
+        node = workload.node if workload else world.host_at(address)
+        ends.append(_End(address, node, workload))
+    sender, receiver = ends
+    if sender.workload is not None and destination in GATEWAYS:
+        receiver = _End(destination, sender.node, None)
+    if sender.workload is not None and sender.workload is receiver.workload:
+        return _ended("ALLOWED", "same-endpoint", f"inside {sender.workload.name}")
+    return _judge_way(_Way(world, flow, sender, receiver))
 
 
 def _ended(verdict: Verdict, reason: str, where: str) -> Judgement:
     return Judgement(verdict, reason, (Step(where, None, None, None, verdict, REASONS[reason]),))
 
 
-def _to_own_host(flow: Flow, sender: Entity) -> Judgement:
-    """Its own host answers a workload's ping to the gateway, and nothing else."""
-    where = f"{sender.name} to its own host"
-    echo = flow.icmp is not None and flow.icmp[0] == ECHO_REQUEST.get(flow.protocol)
-    if echo and ip_address(flow.destination) in GATEWAYS:
-        return _ended("ALLOWED", "gateway-echo", where)
-    return _ended("DENIED", "own-host", where)
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One end of a packet: a workload on a node; without one the node itself; None: outside."""
+
+    address: Address
+    node: str | None
+    workload: Entity | None
 
 
-# --- one end ----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A packet on its way."""
+
+    world: Reading
+    flow: Flow
+    sender: _End
+    receiver: _End
 
 
-def _judge_end(
-    world: Reading, endpoint: Entity, direction: r.Direction, flow: Flow, steps: list[Step]
-) -> Judgement:
-    """One direction of one endpoint: the tiers, then the profiles, then no."""
-    where = f"{direction.lower()} of {endpoint.name}"
-    for tier, default, policies in _tiers(world, endpoint, direction):
-        action = _judge_tier(world, where, tier, policies, direction, flow, steps)
-        if action is not None and action != "Pass":
-            return _verdict(action, "policy", steps)
-        if action is None:
-            text = f"no policy of tier {tier} decided: {default}"
-            steps.append(Step(where, tier, None, None, "Default", text))
-            if default == "Deny":
-                return _verdict("Deny", "tier-default", steps)
-    assert endpoint.workload is not None
-    if not endpoint.workload.spec.profiles:
-        return _judge_default(world, where, endpoint, direction, flow, steps)
-    return _judge_profiles(world, where, endpoint.workload, direction, flow, steps)
+def _judge_way(way: _Way) -> Judgement:
+    """What each evaluation on the way says, in order; the first that denies ends it."""
+    steps: list[Step] = []
+    reason = ""
+    for outcome in _evaluations(way, steps):
+        reason = outcome.reason
+        if not outcome.allowed:
+            return Judgement("DENIED", reason, tuple(steps))
+    if not reason:
+        reason = "not-policed"
+        node = way.sender.node or way.receiver.node
+        where = f"host {node}" if node else "outside"
+        steps.append(Step(where, None, None, None, "ALLOWED", REASONS[reason]))
+    return Judgement("ALLOWED", reason, tuple(steps))
 
 
-def _verdict(action: str, reason: str, steps: list[Step]) -> Judgement:
-    return Judgement("ALLOWED" if action == "Allow" else "DENIED", reason, tuple(steps))
+def _evaluations(way: _Way, steps: list[Step]) -> Iterator[Outcome]:
+    """On the host where it begins, and on the one where it ends."""
+    begin, end = way.sender.node, way.receiver.node
+    if begin is not None and begin == end:
+        yield from _within_host(way, begin, steps)
+        return
+    if begin is not None:
+        yield from _leaving(way, begin, steps)
+    if end is not None:
+        yield from _arriving(way, end, steps)
 
 
-def _tiers(
-    world: Reading, endpoint: Entity, direction: r.Direction
-) -> Iterator[tuple[str, str, list[AnyPolicy]]]:
-    """The tiers that have a policy here, in order: name, default action, policies in order."""
-    policies = world.policies_for(endpoint, direction)
-    names = {policy.spec.tier for policy in policies}
-    for _, _, name, default in sorted(_rank(world, name) for name in names):
-        inside = [policy for policy in policies if policy.spec.tier == name]
-        yield name, default, sorted(inside, key=_policy_rank)
+# --- one host ---------------------------------------------------------------------------------
 
 
-def _rank(world: Reading, name: str) -> tuple[bool, float, str, str]:
-    """Where a tier stands: what does not exist comes last, and denies at its end."""
-    tier = world.tier(name)
-    order, default = BUILT_IN_TIERS.get(name, (inf, "Deny"))
-    if tier is None:
-        return name not in BUILT_IN_TIERS, order, name, default
-    if tier.spec.order is not None:
-        order = tier.spec.order
-    return False, order, name, tier.spec.default_action or default
+def _within_host(way: _Way, node: str, steps: list[Step]) -> Iterator[Outcome]:
+    """Between workloads of one host, and between them and the host itself."""
+    sender, receiver = way.sender.workload, way.receiver.workload
+    if sender is not None and receiver is None:
+        yield from _to_own_host(way, sender, steps)
+        return
+    if sender is not None:
+        yield from _from_workload(way, sender, steps)
+    if receiver is not None and sender is None:
+        yield _said(steps, "ALLOWED", "from-own-host", f"ingress of {receiver.name}")
+    elif receiver is not None:
+        yield from _of_workload(way, receiver, "Ingress", steps)
 
 
-def _policy_rank(policy: AnyPolicy) -> tuple[float, str]:
-    """By order, nothing last; ties by the text "name/namespace/kind"."""
-    order = inf if policy.spec.order is None else policy.spec.order
-    namespace = policy_namespace(policy) or ""
-    return order, f"{policy.metadata.name}/{namespace}/{type(policy).__name__}"
+def _leaving(way: _Way, node: str, steps: list[Step]) -> Iterator[Outcome]:
+    """From a workload or the host itself, out by an interface of the host."""
+    sender = way.sender.workload
+    own = None if sender else way.sender.address
+    host = way.world.governor(node, way.receiver.address, own)
+    if sender is not None:
+        yield from _from_workload(way, sender, steps)
+        if host is not None:
+            yield from _of_host(way, host, "forward", "Egress", steps)
+    elif host is not None:
+        settings = way.world.settings(node)
+        if not settings.open_outbound(way.flow, stateless=True):
+            for outcome in _of_host(way, host, "untracked", "Egress", steps):
+                yield outcome
+                return  # what is not tracked, nobody else judges
+        opened = settings.open_outbound(way.flow)
+        yield from _normal(way, host, "Egress", opened, steps)
 
 
-def _judge_tier(
-    world: Reading,
-    where: str,
-    tier: str,
-    policies: list[AnyPolicy],
-    direction: r.Direction,
-    flow: Flow,
-    steps: list[Step],
-) -> str | None:
-    """Allow, Deny or Pass of the first rule that decides; None if none does."""
-    for policy in policies:
-        rules = policy.spec.ingress if direction == "Ingress" else policy.spec.egress
-        namespace = policy_namespace(policy)
-        ids = [type(policy).__name__, namespace, policy.metadata.name]
-        name = "/".join(part for part in ids if part is not None)
-        action = _first_match(world, where, tier, name, rules, flow, namespace, steps)
-        if action is not None:
-            return action
-    return None
+def _arriving(way: _Way, node: str, steps: list[Step]) -> Iterator[Outcome]:
+    """In by an interface of the host, to a workload or the host itself."""
+    receiver = way.receiver.workload
+    own = None if receiver else way.receiver.address
+    host = way.world.governor(node, way.sender.address, own)
+    exempt = host is None
+    if host is not None:
+        for outcome in _before_routing(way, node, host, steps):
+            yield outcome
+            exempt = True  # what one of these allows, no other of this host endpoint judges
+    if receiver is not None:
+        if host is not None and not exempt:
+            yield from _of_host(way, host, "forward", "Ingress", steps)
+        yield from _of_workload(way, receiver, "Ingress", steps)
+    elif host is not None and not exempt:
+        opened = way.world.settings(node).open_inbound(way.flow)
+        yield from _normal(way, host, "Ingress", opened, steps)
 
 
-def _first_match(
-    world: Reading,
-    where: str,
-    tier: str | None,
-    policy: str,
-    rules: Sequence[r.Rule],
-    flow: Flow,
-    namespace: str | None,
-    steps: list[Step],
-) -> str | None:
-    """The action of the first rule that matches. Log is noted, and the reading goes on."""
-    for index, rule in enumerate(rules):
-        if world.matches(rule, flow, namespace):
-            text = f"rule {index} of {policy}: {rule.action}"
-            steps.append(Step(where, tier, policy, index, rule.action, text))
-            if rule.action != "Log":
-                return rule.action
-    steps.append(Step(where, tier, policy, None, "None", f"no rule of {policy} decides"))
-    return None
+def _before_routing(way: _Way, node: str, host: Entity, steps: list[Step]) -> Iterator[Outcome]:
+    """Untracked policies, then pre-DNAT ones, unless a failsafe port is meant; one decision."""
+    settings = way.world.settings(node)
+    stages: tuple[tuple[Stage, str | None], ...] = (
+        ("untracked", settings.open_inbound(way.flow, stateless=True)),
+        ("pre-DNAT", settings.open_inbound(way.flow)),
+    )
+    for stage, opened in stages:
+        if opened is None:
+            for outcome in _of_host(way, host, stage, "Ingress", steps):
+                yield outcome
+                return
 
 
-# --- profiles and namespace defaults ----------------------------------------------------------
+# --- workloads --------------------------------------------------------------------------------
 
 
-def _judge_profiles(
-    world: Reading,
-    where: str,
-    workload: r.WorkloadEndpoint,
-    direction: r.Direction,
-    flow: Flow,
-    steps: list[Step],
-) -> Judgement:
-    """The listed profiles in order. Pass leaves a profile undecided; a missing one denies."""
-    for name in workload.spec.profiles:
-        policy = f"Profile/{name}"
-        profile = world.profile(name)
-        if profile is None and name == ALLOW_ALL_PROFILE:
-            steps.append(Step(where, None, policy, None, "Allow", f"{policy} allows all"))
-            return _verdict("Allow", "profile", steps)
-        if profile is None:
-            steps.append(Step(where, None, policy, None, "Deny", f"{policy} does not exist"))
-            return _verdict("Deny", "profile-missing", steps)
-        rules = profile.spec.ingress if direction == "Ingress" else profile.spec.egress
-        action = _first_match(world, where, None, policy, rules, flow, None, steps)
-        if action in ("Allow", "Deny"):
-            return _verdict(action or "Deny", "profile", steps)
-    steps.append(Step(where, None, None, None, "Deny", REASONS["no-profile"]))
-    return _verdict("Deny", "no-profile", steps)
+def _from_workload(way: _Way, sender: Entity, steps: list[Step]) -> Iterator[Outcome]:
+    """What no workload may send; then its egress policy."""
+    never = way.world.settings(sender.node).never(way.flow)
+    if never:
+        yield _said(steps, "DENIED", "never-from-workloads", f"egress of {sender.name}", never)
+        return
+    yield from _of_workload(way, sender, "Egress", steps)
 
 
-def _judge_default(
-    world: Reading,
-    where: str,
-    endpoint: Entity,
-    direction: r.Direction,
-    flow: Flow,
-    steps: list[Step],
-) -> Judgement:
-    """What an endpoint gets that lists no profile.
+def _of_workload(
+    way: _Way, workload: Entity, direction: r.Direction, steps: list[Step]
+) -> Iterator[Outcome]:
+    where = f"{direction.lower()} of {workload.name}"
+    outcome = Evaluation(way.world, workload, "normal", direction, way.flow, where, steps).decide()
+    if outcome is not None:
+        yield outcome
 
-    tenant: in from its own namespace, out to anywhere; open: in and out; isolated: its own
-    namespace both ways. None of them reaches out to node addresses.
+
+def _to_own_host(way: _Way, sender: Entity, steps: list[Step]) -> Iterator[Outcome]:
+    """Its own host answers a workload's ping to the gateway, and what settings open.
+
+    Host endpoints do not judge it (Calico v3).
     """
-    assert endpoint.namespace is not None
-    default = world.namespace_default(endpoint.namespace)
-    other = ip_address(flow.source if direction == "Ingress" else flow.destination)
-    own = any(peer.namespace == endpoint.namespace for peer in world.workloads_at(other))
-    reason = "namespace-default"
-    if direction == "Egress" and world.is_fabric(other):
-        allowed, reason = False, "node-address"
-    elif direction == "Ingress":
-        allowed = own or default == "open"
+    flow, where = way.flow, f"{sender.name} to its own host"
+    settings = way.world.settings(sender.node)
+    kind = flow.icmp[0] if flow.icmp else None
+    if way.receiver.address in GATEWAYS and kind == ECHO_REQUEST.get(flow.protocol, -1):
+        yield _said(steps, "ALLOWED", "gateway-echo", where)
+    elif flow.protocol == 58 and kind in ND_TO_HOST:
+        yield _said(steps, "ALLOWED", "neighbour-discovery", where)
+    elif settings.open_to_workloads(flow):
+        text = f"port {flow.port} of the host is open to its workloads"
+        yield _said(steps, "ALLOWED", "to-host-port", where, text)
+    elif settings.policy_to_host:
+        yield from _from_workload(way, sender, steps)
     else:
-        allowed = own or default in ("open", "tenant")
-    action = "Allow" if allowed else "Deny"
-    text = f"the default of namespace {endpoint.namespace} is {default}: {action}"
-    if reason == "node-address":
-        text = REASONS[reason]
-    steps.append(Step(where, None, f"Namespace/{endpoint.namespace}", None, action, text))
-    return _verdict(action, reason, steps)
+        yield _said(steps, "DENIED", "own-host", where)
+
+
+# --- host endpoints ---------------------------------------------------------------------------
+
+
+def _normal(
+    way: _Way, host: Entity, direction: r.Direction, opened: str | None, steps: list[Step]
+) -> Iterator[Outcome]:
+    """What begins or ends on the host: failsafe ports, then policy, then profiles, then no."""
+    if opened:
+        where = _where(host, "normal", direction)
+        yield _said(steps, "ALLOWED", "failsafe", where, opened)
+        return
+    yield from _of_host(way, host, "normal", direction, steps)
+
+
+def _of_host(
+    way: _Way, host: Entity, stage: Stage, direction: r.Direction, steps: list[Step]
+) -> Iterator[Outcome]:
+    """One evaluation of a host endpoint, if it decides."""
+    where = _where(host, stage, direction)
+    outcome = Evaluation(way.world, host, stage, direction, way.flow, where, steps).decide()
+    if outcome is not None:
+        yield outcome
+
+
+def _where(host: Entity, stage: Stage, direction: r.Direction) -> str:
+    what = direction.lower() if stage == "normal" else f"{stage} {direction.lower()}"
+    return f"{what} of host {host.node} (HostEndpoint {host.name})"
+
+
+def _said(steps: list[Step], verdict: Verdict, reason: str, where: str, text: str = "") -> Outcome:
+    """A rule of the house, as a step and an outcome."""
+    steps.append(Step(where, None, None, None, verdict, text or REASONS[reason]))
+    return Outcome(verdict, reason)
