@@ -322,6 +322,30 @@ def test_forms_that_are_not_ours_are_read_as_other() -> None:
 
 
 @pytest.mark.kernel
+def test_the_interfaces_of_several_next_hops_are_read() -> None:
+    with inside_fresh():
+        for name, net in (("tor1", 1), ("tor2", 2)):
+            ip(
+                f"link add {name} type veth peer name p{name}",
+                f"link set {name} up",
+                f"link set p{name} up",
+                f"addr add 192.0.{net}.1/24 dev {name}",
+                f"addr add 2001:db8:{net}::1/64 dev {name} nodad",
+            )
+        for target, via in (("10.65.0.3/32", "192.0.{}.9"), ("fd65::3/128", "2001:db8:{}::9")):
+            hops = (f"nexthop via {via.format(each)} dev tor{each}" for each in (1, 2))
+            ip(f"route add {target} proto 84 {' '.join(hops)}")
+        netlink = Netlink()
+        index = {link.name: link.index for link in netlink.links()}
+        both = (index["tor1"], index["tor2"])
+        assert {route.prefix: (route.index, route.hops) for route in netlink.routes(OURS)} == {
+            "10.65.0.3/32": (0, both),
+            "fd65::3/128": (0, both),
+        }
+        netlink.close()
+
+
+@pytest.mark.kernel
 def test_ten_thousand_routes_are_read_whole() -> None:
     with inside_fresh():
         netlink = Netlink()
