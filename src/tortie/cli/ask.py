@@ -138,13 +138,16 @@ def answer(
     """What the oracle says of a question. Raises UsageError (names), NotJudged."""
     from tortie.explain import answer as answers
     from tortie.explain import places, question
-    from tortie.explain.oracle import Reading, judge_in
+    from tortie.explain.oracle import Interface, Reading, judge_in
 
     sender = places.resolve(source, world.resources, world.machines)
     receiver = places.resolve(destination, world.resources, world.machines)
     flows = question.flows(what, sender, receiver, source_port)
     resources = tuple(places.concerning(world.resources, (sender, receiver)))
-    reading = Reading(resources, protected=world.protected)
+    interfaces = {
+        host: tuple(Interface(*each) for each in own) for host, own in world.interfaces.items()
+    }
+    reading = Reading(resources, protected=world.protected, interfaces=interfaces)
     judged = [(flow, judge_in(reading, flow)) for flow in flows]
     return answers.make(what.text, sender, receiver, judged)
 
@@ -182,14 +185,15 @@ def _packet(judged: Judged) -> str:
 
 
 def _reason(judged: Judged) -> str:
-    """What decided: the rule if there is one, else the last step's own words."""
+    """What decided: the rule if there is one, else that step's own words."""
     if not judged.steps:
         return judged.says
-    last = judged.steps[-1]
-    if last.rule is None:
-        return f"{last.says} ({last.evaluation})"
-    tier = f", tier {last.tier}" if last.tier else ""
-    return f"{last.policy} rule {_rule(last)}{tier} ({last.evaluation})"
+    spoken = (step for step in reversed(judged.steps) if step.action in ("allow", "deny"))
+    decisive = next(spoken, judged.steps[-1])
+    if decisive.rule is None:
+        return f"{decisive.says} ({decisive.evaluation})"
+    tier = f", tier {decisive.tier}" if decisive.tier else ""
+    return f"{decisive.policy} rule {_rule(decisive)}{tier} ({decisive.evaluation})"
 
 
 def _rule(step: Step) -> str:

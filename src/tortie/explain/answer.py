@@ -47,7 +47,8 @@ class Step(Plain, frozen=True):
 
     `evaluation` is such as "ingress of shop/web-1". `policy` is KIND/NAME or KIND/NAMESPACE/NAME.
     `rule` counts from 0, as in spec.ingress[0]; `ruleName` is what its author calls it, or "".
-    `misses`: of the rule that came nearest, each thing that did not match.
+    Where there is no match, `rule` is the one that came nearest, and `misses` each thing about it
+    that did not match.
     """
 
     evaluation: str
@@ -138,18 +139,16 @@ def _judged(flow: Flow, judgement: Judgement, names: Mapping[str, str]) -> Judge
 
 def _by(judgement: Judgement) -> str:
     """What decided, by name."""
-    last = judgement.steps[-1] if judgement.steps else None
-    if last is not None and last.policy is not None:
-        return last.policy
-    if last is not None and last.tier is not None:
-        return f"Tier/{last.tier}"
-    return judgement.reason
+    step = judgement.decisive()
+    if step.policy is not None:
+        return step.policy
+    return judgement.reason if step.tier is None else f"Tier/{step.tier}"
 
 
 def _step(step: OracleStep, judgement: Judgement, last: bool, names: Mapping[str, str]) -> Step:
     action = _ACTIONS.get(step.action)
     if action is None:  # the end of a tier: it decides, or leaves it to what comes next
-        action = ("allow" if judgement.allowed else "deny") if last else "pass"
+        action = "deny" if last and not judgement.allowed else "pass"
     return Step(
         evaluation=_renamed(step.where, names),
         tier=step.tier,
