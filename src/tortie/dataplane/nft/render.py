@@ -7,8 +7,11 @@ The way of a packet of ours:
                       judge            known connections pass; then both halves:
                       egress-dispatch    by interface to `from-INTERFACE`: returns if allowed
                       ingress-dispatch   by interface to `to-INTERFACE`: accepts if allowed
-    input             host-input       ICMP and neighbour discovery with the gateway only
+    input             host-input       ICMP and neighbour discovery with the gateway, open ports
     output            host-output      the host speaks to live addresses only
+
+Around the host's own interfaces it is `hosts`: before `egress-dispatch` and behind
+`ingress-dispatch` in forward, and hooks of its own in raw and mangle if a host endpoint needs them.
 
 Both halves hang on one base chain, so that one version of the rules judges both. Egress says
 "allowed" by a mark bit and return, not by goto: the kernel checks every path through the chains at
@@ -18,9 +21,19 @@ every commit, and allow rules that led on to all ingress chains would multiply t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
 from tortie.dataplane.nft import words
-from tortie.dataplane.nft.policies import Half, PolicyChains
+from tortie.dataplane.nft.hosts import REVOKED_DROP, HostChains, known_connections, openings
+from tortie.dataplane.nft.policies import (
+    TRANSLATED,
+    Half,
+    PolicyChains,
+    clear_mark,
+    marked,
+    set_mark,
+)
 from tortie.dataplane.nft.rules import braced
 from tortie.dataplane.nft.ruleset import Chain, Ruleset, SetSpec, Table
 from tortie.dataplane.safe import networks
@@ -52,7 +65,8 @@ MAY_REACH_HOST = (
 HOST_MAY_REACH = ("ip6 daddr fe80::/10", "ip6 daddr ff02::/16")
 """Where the host may send on a workload's interface besides live addresses: its own link."""
 
-KNOWN_CONNECTIONS = "ct state vmap { invalid : drop, established : accept, related : accept }"
+OVER_LIMIT = ("meta l4proto 6 counter reject with tcp reset", "counter drop")
+"""What becomes of a connection too many (Calico v3: TCP is reset)."""
 
 
 def render(wanted: Filter) -> Ruleset:
@@ -77,34 +91,73 @@ def _ours(word: str, foreign: list[str], verdict: str) -> tuple[str, ...]:
 
 def _inet(wanted: Filter, foreign: list[str]) -> Table:
     policies = PolicyChains(wanted)
-    chains = _base_chains(foreign)
+    hosts = HostChains.of(wanted, policies)
+    chains = _base_chains(wanted, foreign, policies, hosts)
     sets = {"live4": _live(wanted.endpoints, 4), "live6": _live(wanted.endpoints, 6)}
+    limits: dict[str, SetSpec] = {}
     sources, from_map, to_map = set(), set(), set()
     for each in wanted.endpoints:
         name = each.interface
         if each.allowed_sources:
             chains[f"source-{name}"] = _source_chain(each)
             sources.add(f'"{name}" : jump source-{name}')
-        chains |= policies.endpoint(each, Half.EGRESS, f"from-{name}")
-        chains |= policies.endpoint(each, Half.INGRESS, f"to-{name}")
+        for chain, half, steps, limit in (
+            (f"from-{name}", Half.EGRESS, each.egress, _limit("iifname", each.max_egress)),
+            (f"to-{name}", Half.INGRESS, each.ingress, _limit("oifname", each.max_ingress)),
+        ):
+            made = policies.judgement(chain, each.id, half, steps, each.profiles)
+            if limit is not None:
+                limits[limit.counted] = SetSpec("ifname", dynamic=True)
+                made[chain] = replace(made[chain], rules=(limit.rule, *made[chain].rules))
+            chains |= made
         from_map.add(f'"{name}" : goto from-{name}')
         to_map.add(f'"{name}" : goto to-{name}')
-    chains |= policies.chains
+    chains |= hosts.chains | policies.chains
+    if limits:
+        chains["over-limit"] = Chain(OVER_LIMIT)
     sets["sources"] = SetSpec("ifname : verdict", frozenset(sources), "map")
     sets["from_workload"] = SetSpec("ifname : verdict", frozenset(from_map), "map")
     sets["to_workload"] = SetSpec("ifname : verdict", frozenset(to_map), "map")
+    sets |= hosts.sets | limits
     return Table("inet", chains, sets | _member_sets(wanted) | policies.intervals)
 
 
-def _base_chains(foreign: list[str]) -> dict[str, Chain]:
-    return _forwarding_chains(foreign) | _host_chains(foreign)
+class _Limit(NamedTuple):
+    """Who counts connections, and the rule that refuses one too many."""
+
+    counted: str
+    rule: str
 
 
-def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
-    """From, to and between workloads."""
+def _limit(word: str, most: int | None) -> _Limit | None:
+    if most is None:
+        return None
+    counted = f"limit_{'out' if word == 'iifname' else 'in'}_{most:d}"
+    many = f"{{ {word} ct count over {most:d} }}"
+    return _Limit(counted, f"ct state new add @{counted} {many} goto over-limit")
+
+
+def _base_chains(
+    wanted: Filter, foreign: list[str], policies: PolicyChains, hosts: HostChains
+) -> dict[str, Chain]:
+    never = tuple(policies.plain(wanted.never_from_workloads))
+    return (
+        _forwarding_chains(wanted, foreign, never, hosts)
+        | _host_chains(wanted, foreign, hosts)
+        | _early_chains(hosts)
+    )
+
+
+def _forwarding_chains(
+    wanted: Filter, foreign: list[str], never: tuple[str, ...], hosts: HostChains
+) -> dict[str, Chain]:
+    """From, to and between workloads, and through interfaces of host endpoints."""
     return {
         "base-prerouting": Chain(
-            _ours("iifname", foreign, "goto check-source"),
+            (
+                *_ours("iifname", foreign, "goto check-source"),
+                *_into(hosts, "host-raw-in"),
+            ),
             "type filter hook prerouting priority raw; policy accept",
         ),
         "check-source": Chain(
@@ -122,6 +175,8 @@ def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
                 *_ours("oifname", foreign, "jump check-target"),
                 *_ours("iifname", foreign, "goto judge"),
                 *_ours("oifname", foreign, "goto judge"),
+                *hosts.governed("iifname", "goto judge"),
+                *hosts.governed("oifname", "goto judge"),
             ),
             "type filter hook forward priority filter; policy accept",
         ),
@@ -134,14 +189,17 @@ def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
         ),
         "judge": Chain(
             (
-                KNOWN_CONNECTIONS,
+                REVOKED_DROP,
+                known_connections(wanted),
                 *_ours("iifname", foreign, "jump egress-dispatch"),
+                *_into(hosts, "host-forward-in"),
                 *_ours("oifname", foreign, "goto ingress-dispatch"),
+                *_into(hosts, "host-forward-out"),
                 "accept",
             )
         ),
         "egress-dispatch": Chain(
-            ("iifname vmap @from_workload", 'counter drop comment "unknown interface"')
+            (*never, "iifname vmap @from_workload", 'counter drop comment "unknown interface"')
         ),
         "ingress-dispatch": Chain(
             ("oifname vmap @to_workload", 'counter drop comment "unknown interface"')
@@ -149,26 +207,60 @@ def _forwarding_chains(foreign: list[str]) -> dict[str, Chain]:
     }
 
 
-def _host_chains(foreign: list[str]) -> dict[str, Chain]:
-    """Between a workload and its own host."""
+def _into(hosts: HostChains, stage: str) -> tuple[str, ...]:
+    return (f"jump {stage}",) if stage in hosts.stages else ()
+
+
+def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[str, Chain]:
+    """Between the host itself and its workloads, or the wire."""
+    policed = ("jump egress-dispatch", "accept")
+    dropped = ('counter drop comment "workload to host"',)
+    translated = (clear_mark(TRANSLATED), f"ct status dnat {set_mark(TRANSLATED)}")
     return {
         "base-input": Chain(
-            _ours("iifname", foreign, "goto host-input"),
+            (*_ours("iifname", foreign, "goto host-input"), *_into(hosts, "host-in")),
             "type filter hook input priority filter; policy accept",
         ),
         "host-input": Chain(
             (
-                KNOWN_CONNECTIONS,
+                REVOKED_DROP,
+                known_connections(wanted),
                 *(f"{each} accept" for each in MAY_REACH_HOST),
-                'counter drop comment "workload to host"',
+                *openings(wanted.to_host_ports, "saddr", "dport"),
+                *(policed if wanted.to_host == "policy" else dropped),
             )
         ),
         "base-output": Chain(
-            _ours("oifname", foreign, "goto host-output"),
+            (
+                *(translated if wanted.hosts else ()),
+                *_ours("oifname", foreign, "goto host-output"),
+                *_into(hosts, "host-out"),
+            ),
             "type filter hook output priority filter; policy accept",
         ),
-        "host-output": Chain((*(f"{each} accept" for each in HOST_MAY_REACH), "goto check-target")),
+        "host-output": Chain(
+            (REVOKED_DROP, *(f"{each} accept" for each in HOST_MAY_REACH), "goto check-target")
+        ),
     }
+
+
+def _early_chains(hosts: HostChains) -> dict[str, Chain]:
+    """Hooks that are there only if a host endpoint needs them."""
+    found = {}
+    for name, stage, match, hook in (
+        ("base-raw-output", "host-raw-out", "", "output priority raw"),
+        ("base-mangle", "host-pre-dnat", "", "prerouting priority mangle"),
+        (
+            "base-translated",
+            "host-translated",
+            f"{marked(TRANSLATED)} ",
+            "postrouting priority mangle",
+        ),
+    ):
+        if stage in hosts.stages:
+            text = f"type filter hook {hook}; policy accept"
+            found[name] = Chain((f"{match}jump {stage}",), text)
+    return found
 
 
 def _live(endpoints: Iterable[Endpoint], family: Family) -> SetSpec:

@@ -33,12 +33,16 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:
-    """A set or a verdict map; elements are as nft writes them, a map's as `key : verdict`."""
+    """A set or a verdict map; elements are as nft writes them, a map's as `key : verdict`.
+
+    The elements of a `dynamic` one are the kernel's own: no script touches them.
+    """
 
     type: str
     elements: frozenset[str] = frozenset()
     kind: Literal["set", "map"] = "set"
     interval: bool = False
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ def _filled(which: str, spec: SetSpec) -> list[str]:
     """A set or map that may be there or not, with just these elements; `which` is its full name."""
     return [
         f"add {spec.kind} {which} {{ {' '.join(_set_header(spec))} }}",
-        f"flush {spec.kind} {which}",
+        *([] if spec.dynamic else [f"flush {spec.kind} {which}"]),
         *_elements("add", which, spec.elements),
     ]
 
@@ -254,7 +258,8 @@ def _joined(elements: Iterable[str]) -> str:
 
 
 def _set_header(spec: SetSpec) -> list[str]:
-    return [f"type {spec.type};"] + (["flags interval;"] if spec.interval else [])
+    flags = "interval" if spec.interval else "dynamic" if spec.dynamic else ""
+    return [f"type {spec.type};"] + ([f"flags {flags};"] if flags else [])
 
 
 def _chain_header(chain: Chain) -> list[str]:

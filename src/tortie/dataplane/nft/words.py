@@ -16,6 +16,7 @@ from tortie.dataplane.safe import (
     digest,
     family_of,
     interface,
+    networks,
     of_family,
     safe_id,
 )
@@ -35,11 +36,14 @@ __all__ = [
     "interface",
     "interval_set",
     "mac",
+    "networks",
     "of_family",
     "port_set",
+    "rule_name",
     "safe_id",
 ]
 
+_NAME = re.compile(r"[A-Za-z0-9 ._/:-]{1,100}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 LAYER_3 = {4: "ip", 6: "ip6"}
@@ -68,3 +72,10 @@ def interval_set(kind: str, values: Iterable[str]) -> str:
 def port_set(set_id: str, family: Family) -> str:
     """The set of (address, protocol, port) of a PortSet."""
     return f"p{family}_{digest(set_id)}"
+
+
+def rule_name(text: str) -> str:
+    """What people call a rule, as it may stand in a comment. Raises ValueError."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"a rule's name must be of letters, digits and ' -_./:': {text!r}")
+    return text
