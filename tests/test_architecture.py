@@ -112,8 +112,9 @@ THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "promet
 PURE = (
     "model", "desired.py", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
     "dataplane/alike.py", "dataplane/interpreter.py", "dataplane/matching.py",
-    "dataplane/nft/hosts.py", "dataplane/nft/render.py", "dataplane/nft/rules.py", "dataplane/nft/policies.py",
-    "dataplane/nft/ruleset.py", "dataplane/nft/words.py", "dataplane/safe.py",
+    "dataplane/nft/hosts.py", "dataplane/nft/render.py", "dataplane/nft/rules.py",
+    "dataplane/nft/policies.py", "dataplane/nft/ruleset.py", "dataplane/nft/words.py",
+    "dataplane/safe.py",
     "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",
     "dataplane/iptables/building.py", "dataplane/iptables/lookups.py",
     "dataplane/iptables/workloads.py",
