@@ -245,8 +245,7 @@ def test_an_answer_calls_everybody_by_a_short_name() -> None:
     world = (*TOWN, policy("shop/p", selector="all()", ingress=[rule("Deny")]))
     ends = [resolve("shop/db", world), resolve("web-1", world)]
     flows = question.flows(question.parse("tcp/80"), *ends)
-    judged = [(flow, judge_in(Reading(world), flow)) for flow in flows]
-    made = answer.make("tcp/80", *ends, judged)
+    made = answer.make("tcp/80", *ends, answer.judge(Reading(world), flows))
     assert made.verdict == "DENIED"
     assert made.source.addresses == ["10.0.0.2"]
     assert made.destination.addresses == ["10.0.0.1"]  # nobody asked about the other

@@ -138,18 +138,14 @@ def answer(
     """What the oracle says of a question. Raises UsageError (names), NotJudged."""
     from tortie.explain import answer as answers
     from tortie.explain import places, question
-    from tortie.explain.oracle import Interface, Reading, judge_in
+    from tortie.explain.reading import Reading
 
     sender = places.resolve(source, world.resources, world.machines)
     receiver = places.resolve(destination, world.resources, world.machines)
     flows = question.flows(what, sender, receiver, source_port)
     resources = tuple(places.concerning(world.resources, (sender, receiver)))
-    interfaces = {
-        host: tuple(Interface(*each) for each in own) for host, own in world.interfaces.items()
-    }
-    reading = Reading(resources, protected=world.protected, interfaces=interfaces)
-    judged = [(flow, judge_in(reading, flow)) for flow in flows]
-    return answers.make(what.text, sender, receiver, judged)
+    reading = Reading(resources, protected=world.protected, interfaces=world.interfaces)
+    return answers.make(what.text, sender, receiver, answers.judge(reading, flows))
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -168,7 +164,7 @@ def _headline(answer: Answer, wide: bool) -> None:
     if len({each.verdict for each in answer.judged}) == 1:
         say(f"{ends}, {answer.what}: {_reason(answer.judged[0])}")
         return
-    say(f"{ends}, {answer.what}: it depends on the address")
+    say(f"{ends}, {answer.what}: not all packets alike")
     for each in answer.judged:
         say(f"{each.verdict:<7} {_packet(each)}: {_reason(each)}")
 
@@ -181,19 +177,18 @@ def _called(end: End, wide: bool) -> str:
 
 
 def _packet(judged: Judged) -> str:
-    return f"{judged.source} to {judged.destination}"
+    port = f" port {judged.port}" if judged.port else ""
+    reply = ", the reply" if judged.reply else ""
+    return f"{judged.source} to {judged.destination}{port}{reply}"
 
 
 def _reason(judged: Judged) -> str:
-    """What decided: the rule if there is one, else that step's own words."""
-    if not judged.steps:
-        return judged.says
-    spoken = (step for step in reversed(judged.steps) if step.action in ("allow", "deny"))
-    decisive = next(spoken, judged.steps[-1])
-    if decisive.rule is None:
-        return f"{decisive.says} ({decisive.evaluation})"
-    tier = f", tier {decisive.tier}" if decisive.tier else ""
-    return f"{decisive.policy} rule {_rule(decisive)}{tier} ({decisive.evaluation})"
+    """What decided: the rule if it is one, else the step's own words."""
+    step = judged.steps[judged.decisive]
+    if step.rule is None:
+        return f"{step.says} ({step.evaluation})"
+    tier = f", tier {step.tier}" if step.tier else ""
+    return f"{step.policy} rule {_rule(step)}{tier} ({step.evaluation})"
 
 
 def _rule(step: Step) -> str:
@@ -233,6 +228,6 @@ def _table(steps: Sequence[Step], wide: bool) -> None:
 def _note(step: Step, wide: bool) -> str:
     """What the other cells do not say."""
     if step.misses:
-        return f"nearest miss: {'; '.join(step.misses)}"
+        return f"nearest miss ({step.would}): {'; '.join(step.misses)}"
     obvious = step.rule is not None or step.action == "no match"
     return step.says if wide or not obvious else ""

@@ -11,6 +11,7 @@ from tortie.cli.files import load_all, load_lab, place
 from tortie.cli.output import complain, slow
 from tortie.cli.where import opened_store, store_url
 from tortie.errors import LabError
+from tortie.explain.entity import Interface
 from tortie.model import kinds
 from tortie.model import resources as r
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from tortie.lab.state import Lab
     from tortie.store.base import Store
 
-Interface = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""Name, addresses, and the prefixes that it leads to."""
 NOT_ASKED = frozenset(
     kinds.BY_NAME[name].plural
     for name in (
@@ -42,7 +41,7 @@ class World:
     resources: Sequence[r.Resource]
     protected: tuple[str, ...] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
-    interfaces: Mapping[str, Sequence[Interface]] = field(default_factory=dict)
+    interfaces: Mapping[str, tuple[Interface, ...]] = field(default_factory=dict)
 
 
 def of_files(files: Sequence[Path]) -> World:
@@ -114,13 +113,12 @@ def _in_lab(plan: Plan, found: Sequence[r.Resource]) -> World:
     from tortie.lab import numbers
     from tortie.lab.plan import store_address
 
-    interfaces: dict[str, list[Interface]] = {}
+    interfaces = {}
     for host in plan.hosts:
-        everywhere = ("0.0.0.0/0", "::/0")
-        own: list[Interface] = [("eth0", (host.address.partition("/")[0],), everywhere)]
+        own = [Interface("eth0", (host.address.partition("/")[0],))]
         if host.management:
-            own.append(("mgmt0", (host.management,), (numbers.MANAGEMENT,)))
-        interfaces[host.name] = own
+            own.append(Interface("mgmt0", (host.management,), (numbers.MANAGEMENT,)))
+        interfaces[host.name] = tuple(own)
     return World(
         resources=found,
         protected=(store_address(),) if plan.store_space else (),
