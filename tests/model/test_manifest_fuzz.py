@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tortie.errors import InvalidInput
-from tortie.model import manifest
+from tortie.model import kinds, manifest
 
 TEXTS = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=12),
@@ -59,6 +59,8 @@ def test_what_is_written_is_read_back_the_same(data: list[dict[str, object]]) ->
 
 PIECES = st.sampled_from(
     ["apiVersion: projectcalico.org/v3\n", "kind: NetworkPolicy\n", "kind: IPPool\n",
+     "apiVersion: networking.k8s.io/v1\n", "kind: FelixConfiguration\n", "  vxlanVNI: 7\n",
+     "  podSelector: {}\n", "kind: NetworkPolicyList\n",
      "kind: List\n", "metadata: {name: x}\n", "metadata:\n  name: ", "spec:\n", "spec: ",
      "  ingress:\n",
      "  - action: Allow\n", "  cidr: 10.0.0.0/8\n", "items: ", "- ", "  ", "&a ", "*a ", "<<: ",
@@ -103,6 +105,26 @@ ENDPOINT = {
     "profiles": ["kns.shop"],
     "ports": [{"name": "http", "protocol": "TCP", "port": 80}],
 }
+LABELS = {
+    "matchLabels": {"role": "web"},
+    "matchExpressions": [
+        {"key": "env", "operator": "In", "values": ["a", "b"]},
+        {"key": "env", "operator": "Exists"},
+    ],
+}
+PODS = {
+    "podSelector": LABELS,
+    "policyTypes": ["Ingress"],
+    "ingress": [
+        {
+            "from": [
+                {"podSelector": LABELS, "namespaceSelector": {}},
+                {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+            ],
+            "ports": [{"protocol": "UDP", "port": 53, "endPort": 60}, {"port": "http"}],
+        }
+    ],
+}
 VALID: dict[str, dict[str, object]] = {
     "NetworkPolicy": POLICY,
     "GlobalNetworkPolicy": {**POLICY, "preDNAT": False},
@@ -116,8 +138,58 @@ VALID: dict[str, dict[str, object]] = {
     "BGPConfiguration": {"asNumber": 64512, "nodeToNodeMeshEnabled": False},
     "BGPPeer": {"peerIP": "10.0.0.1:179", "asNumber": 65001, "node": "a1"},
     "Namespace": {"finalizers": ["kubernetes"]},
+    "KubernetesNetworkPolicy": PODS,
+    "StagedNetworkPolicy": {**POLICY, "stagedAction": "Set"},
+    "StagedGlobalNetworkPolicy": {"stagedAction": "Delete", "tier": "default"},
+    "StagedKubernetesNetworkPolicy": {**PODS, "stagedAction": "Learn"},
+    "ClusterNetworkPolicy": {
+        "tier": "Admin",
+        "priority": 10,
+        "subject": {"pods": {"namespaceSelector": LABELS, "podSelector": {}}},
+        "ingress": [{"action": "Deny", "from": [{"namespaces": LABELS}]}],
+        "egress": [
+            {
+                "action": "Accept",
+                "to": [{"nodes": {}}, {"networks": ["10.0.0.0/8"]}],
+                "protocols": [{"udp": {"destinationPort": {"range": {"start": 1, "end": 9}}}}],
+            },
+            {"action": "Pass", "to": [{"pods": {}}], "protocols": [{"destinationNamedPort": "a"}]},
+        ],
+    },
+    "Service": {
+        "type": "LoadBalancer",
+        "selector": {"role": "web"},
+        "ports": [{"name": "http", "port": 80, "targetPort": "http", "appProtocol": "http"}],
+        "clusterIP": "10.96.0.1",
+        "externalIPs": ["192.0.2.1"],
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}},
+    },
+    "EndpointSlice": {},
+    "FelixConfiguration": {
+        "nftablesMode": "Disabled",
+        "iptablesBackend": "NFT",
+        "failsafeInboundHostPorts": [{"port": 22, "protocol": "TCP", "net": "10.0.0.0/8"}],
+        "endpointToHostPorts": [],
+        "protectedNets": ["10.0.0.0/8"],
+        "maxConnectionsPerEndpoint": 7,
+        "vxlanPort": 4789,
+    },
 }
-NAMES = {"WorkloadEndpoint": "a1-k8s-web-eth0", "BGPConfiguration": "default"}
+# What some kinds have beside metadata and spec.
+TOPS: dict[str, dict[str, object]] = {
+    "EndpointSlice": {
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "a1", "zone": "z",
+                       "hostname": "h", "conditions": {"ready": True}, "targetRef": {"a": "b"}}],
+        "ports": [{"name": "http", "protocol": "TCP", "port": 80}],
+    },
+}  # fmt: skip
+NAMES = {
+    "WorkloadEndpoint": "a1-k8s-web-eth0",
+    "BGPConfiguration": "default",
+    "FelixConfiguration": "node.a1",
+}
 HOSTILE = ['"; flush ruleset; #', "'; reboot; '", "$(reboot)", "a\nb", "}", "a b", "\x00", "../x"]
 ODDITIES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6),
@@ -137,14 +209,35 @@ def slots(data: object) -> list[tuple[dict[str, object] | list[object], str | in
     return here + [slot for _, value in items for slot in slots(value)]  # type: ignore[return-value]
 
 
-@settings(max_examples=400, deadline=None)
+def rules_of(kept: dict[str, object]) -> list[dict[str, object]]:
+    """The rules of a ClusterNetworkPolicy; none of another kind."""
+    spec = kept.get("spec")
+    if kept["kind"] != "ClusterNetworkPolicy" or not isinstance(spec, dict):
+        return []
+    return [*spec.get("ingress", ()), *spec.get("egress", ())]
+
+
+def test_every_kind_that_people_write_is_made_odd() -> None:
+    assert VALID.keys() >= {kind.name for kind in kinds.KINDS if not kind.internal} - {
+        "GlobalNetworkSet"  # as NetworkSet
+    }
+
+
+@settings(max_examples=600, deadline=None)
 @given(st.sampled_from(sorted(VALID)), st.lists(ODDITIES, max_size=2), st.data())
 def test_a_valid_object_made_odd_is_a_resource_or_invalid_input(
     kind: str, odd: list[object], choose: st.DataObject
 ) -> None:
     about = {"name": NAMES.get(kind, "x"), "labels": {"a": "b"}, "annotations": {"c": "d"}}
-    version = "v1" if kind == "Namespace" else "projectcalico.org/v3"
-    data = {"apiVersion": version, "kind": kind, "metadata": about, "spec": VALID[kind]}
+    row = kinds.BY_NAME[kind]
+    data = {
+        "apiVersion": row.api_version,
+        "kind": row.word,
+        "metadata": about,
+        **TOPS.get(kind, {}),
+    }
+    if VALID[kind]:
+        data["spec"] = VALID[kind]
     data = json.loads(json.dumps(data))
     for value in odd:
         place, key = choose.draw(st.sampled_from(slots(data)))
@@ -156,8 +249,11 @@ def test_a_valid_object_made_odd_is_a_resource_or_invalid_input(
         assert error.problems
         assert all("\n" not in str(problem) for problem in error.problems)
         return
-    # Only what annotations say may hold what means something to a shell, nft or BIRD.
+    # Only annotations and the names of a ClusterNetworkPolicy's rules, which are for people, may
+    # say what means something to a shell, nft or BIRD.
     kept = manifest.plain(loaded.resource)
+    for rule in rules_of(kept):
+        rule.pop("name", None)
     named = kept["metadata"]
     assert isinstance(named, dict)
     named.pop("annotations", None)

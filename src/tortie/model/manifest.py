@@ -35,7 +35,10 @@ INSTEAD = {
 }
 
 
-_RULE = re.compile(r"(spec\.(?:ingress|egress)\[[0-9]+\])(.*)")
+# A rule; of Kubernetes' rules one peer, port or protocol.
+_RULE = re.compile(
+    r"(spec\.(?:ingress|egress)\[[0-9]+\](?:\.(?:from|to|ports|protocols)\[[0-9]+\])?)(.*)"
+)
 # A fault in these parts of a rule says nothing of its other parts; one elsewhere (in the protocol,
 # say) may make a false fault of what depends on it.
 _ALONE = re.compile(r"\.(?:action$|metadata|source\.|destination\.)")
