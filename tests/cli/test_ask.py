@@ -253,6 +253,13 @@ def test_the_document_shows_the_schema() -> None:
     assert _shown("schema") == f"```json\n{printed(SCHEMA)}\n```\n"
 
 
+def test_the_document_shows_what_is_printed(tortie: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shown = re.findall(r"```\n\$ tortie (.*)\n((?:.*\n)*?)```", DOCUMENT.read_text())
+    assert [command.split()[0] for command, _ in shown] == ["can", "why"]
+    assert [tortie(*command.split()).out for command, _ in shown] == [text for _, text in shown]
+
+
 def test_the_document_has_every_reason() -> None:
     rows = (f"| `{code}` | {text} |" for code, text in REASONS.items())
     assert _shown("reasons") == "\n".join(("| code | says |", "|---|---|", *rows, ""))
