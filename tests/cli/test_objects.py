@@ -10,11 +10,16 @@ import msgspec
 import pytest
 from cli_files import TIER, WORLD
 from cli_rig import Shell
+from validation import Data, make, workload
 
 from tortie.cli.columns import COLUMNS, WIDE, Row, columns
+from tortie.cli.objects import labels_of
+from tortie.cli.output import text_of
 from tortie.cli.statuses import Said
 from tortie.model import kinds
+from tortie.model import resources as r
 from tortie.model.manifest import load
+from tortie.model.validate import normalise
 from tortie.store.base import Put
 
 
@@ -140,13 +145,118 @@ def test_an_example_of_each_column_that_is_made() -> None:
         "apiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: x}\n"
         "spec: {ingress: [{action: Allow}], egress: [{action: Allow}, {action: Deny}]}\n"
     )
-    cells = []
-    for each in load(text, "x"):
-        row = Row(each.resource, Said())
-        shown = columns(kinds.kind_of(each.resource))
-        cells.append({column.head: column.value(row) for column in shown})
-    assert [cells[0]["DEFAULT"], cells[1]["NETS"]] == ["open", 2]
-    assert [cells[2]["INGRESS"], cells[2]["EGRESS"]] == [1, 2]
+    cells = [cells_of(each.resource) for each in load(text, "x")]
+    assert [cells[0]["DEFAULT"], cells[1]["NETS"]] == ["open", "2"]
+    assert [cells[2]["INGRESS"], cells[2]["EGRESS"]] == ["1", "2"]
+
+
+def cells_of(resource: r.Resource) -> dict[str, str]:
+    """What a wide table says of a resource, by heading."""
+    row = Row(resource, Said())
+    shown = columns(kinds.kind_of(resource))
+    return {column.head: text_of(column.value(row)) for column in shown}
+
+
+LABELS: Data = {
+    "matchLabels": {"role": "db"},
+    "matchExpressions": [
+        {"key": "env", "operator": "In", "values": ["a", "b"]},
+        {"key": "env", "operator": "NotIn", "values": ["c"]},
+        {"key": "x", "operator": "Exists"},
+        {"key": "y", "operator": "DoesNotExist"},
+    ],
+}
+AS_TEXT = "role=db,env in (a,b),env notin (c),x,!y"
+ALL: Data = {"namespaces": {}}
+ADMIN = {"tier": "Admin", "priority": 7}
+SHOWN = [
+    # kind, spec, fields beside it, some of the cells
+    ("KubernetesNetworkPolicy", {"podSelector": LABELS, "egress": [{}]}, {},
+     {"PODS": AS_TEXT, "TYPES": "Ingress,Egress", "EGRESS": "1"}),
+    ("KubernetesNetworkPolicy", {}, {}, {"PODS": "all", "TYPES": "Ingress", "INGRESS": "0"}),
+    ("StagedKubernetesNetworkPolicy", {}, {}, {"ACTION": "Set", "PODS": "all"}),
+    ("StagedNetworkPolicy", {"stagedAction": "Learn", "selector": "has(a)"}, {},
+     {"ACTION": "Learn", "TIER": "default", "SELECTOR": "has(a)"}),
+    ("StagedGlobalNetworkPolicy", {"namespaceSelector": "has(b)"}, {},
+     {"ACTION": "Set", "NAMESPACES": "has(b)"}),
+    ("ClusterNetworkPolicy", {**ADMIN, "subject": ALL}, {},
+     {"TIER": "Admin", "PRIORITY": "7", "SUBJECT": "namespaces all", "INGRESS": "0"}),
+    ("ClusterNetworkPolicy", {**ADMIN, "subject": {"pods": {"podSelector": LABELS}}}, {},
+     {"SUBJECT": f"pods {AS_TEXT} of namespaces all"}),
+    ("GlobalNetworkPolicy", {"doNotTrack": True, "applyOnForward": True}, {},
+     {"UNTRACKED": "yes", "PRE-DNAT": "no", "FORWARD": "yes"}),
+    ("Service", {"ports": [{"name": "http", "port": 80}, {"name": "dns", "port": 53,
+     "protocol": "UDP"}], "clusterIP": "10.96.0.1", "selector": {"role": "web"}}, {},
+     {"TYPE": "ClusterIP", "CLUSTER-IP": "10.96.0.1", "PORTS": "http:TCP:80,dns:UDP:53",
+      "SELECTOR": "role=web"}),
+    ("Service", {"ports": [{"port": 80}]}, {}, {"PORTS": "TCP:80", "CLUSTER-IP": "-"}),
+    ("EndpointSlice", None, {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]},
+     {"addresses": ["10.0.0.2"]}], "ports": [{"name": "http", "port": 80}, {"protocol": "SCTP"}]},
+     {"SERVICE": "web", "TYPE": "IPv4", "ENDPOINTS": "10.0.0.1,10.0.0.2",
+      "PORTS": "http:TCP:80,SCTP:all"}),
+    ("FelixConfiguration", {}, {},
+     {"FIREWALL": "-", "TO-HOST": "-", "FAILSAFE-IN": "-", "PROTECTED": "-"}),
+    ("FelixConfiguration", {"nftablesMode": "Enabled"}, {}, {"FIREWALL": "nftables"}),
+    ("FelixConfiguration", {"nftablesMode": "Auto"}, {}, {"FIREWALL": "auto"}),
+    ("FelixConfiguration", {"nftablesMode": "Disabled"}, {}, {"FIREWALL": "iptables"}),
+    ("FelixConfiguration", {"nftablesMode": "Disabled", "iptablesBackend": "NFT"}, {},
+     {"FIREWALL": "iptables-nft"}),
+    ("FelixConfiguration", {"nftablesMode": "Disabled", "iptablesBackend": "Legacy"}, {},
+     {"FIREWALL": "iptables-legacy"}),
+    ("FelixConfiguration", {"failsafeInboundHostPorts": [{"port": 22, "net": "10.0.0.0/8"}],
+     "failsafeOutboundHostPorts": [], "endpointToHostPorts": [{"protocol": "UDP", "port": 53}],
+     "namespaceDefault": "open", "connectionRevocation": "Enabled", "maxConnectionsPerEndpoint": 0,
+     "automaticHostEndpoints": "Enabled", "protectedNets": ["10.0.0.0/8"],
+     "defaultEndpointToHostAction": "Accept"}, {},
+     {"FAILSAFE-IN": "TCP:22 10.0.0.0/8", "FAILSAFE-OUT": "none", "HOST-PORTS": "UDP:53",
+      "NAMESPACES": "open", "REVOKES": "Enabled", "CONNECTIONS": "0", "AUTO-HOSTS": "Enabled",
+      "PROTECTED": "10.0.0.0/8", "TO-HOST": "Accept"}),
+    ("HostEndpoint", {"node": "a1", "interfaceName": "*", "ports": [{"name": "ssh",
+     "protocol": "TCP", "port": 22}]}, {}, {"INTERFACE": "*", "PORTS": "ssh:TCP:22"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "spec", "top", "cells"), SHOWN)
+def test_what_a_table_says_of_a_resource(
+    kind: str, spec: Data | None, top: Data, cells: dict[str, str]
+) -> None:
+    name = "default" if kind == "FelixConfiguration" else "x"
+    labels = {"kubernetes.io/service-name": "web"} if kind == "EndpointSlice" else {}
+    resource = normalise(make(kind, spec, name=name, top=top, labels=labels))
+    shown = cells_of(resource)
+    assert {head: shown[head] for head in cells} == cells
+
+
+BOTH = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: open, namespace: shop}
+spec: {podSelector: {}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, annotations: {tortie.dev/default: open}}
+"""
+
+
+def test_two_kinds_of_one_name_are_told_apart(world: Shell) -> None:
+    said = world("apply", "-f", world.file(BOTH))
+    assert said.out == "created Namespace/shop\ncreated KubernetesNetworkPolicy/shop/open\n"
+    for kind in ("knp", "kubernetesnetworkpolicies", "KubernetesNetworkPolicy"):
+        assert world("get", kind, "-o", "name").out == "KubernetesNetworkPolicy/shop/open\n"
+    assert "Kubernetes" not in world("get", "networkpolicies", "-o", "name").out
+    text = world("get", "knp", "open", "-n", "shop", "-o", "yaml").out
+    assert text.startswith("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n")
+    assert world("apply", "-f", "-", stdin=text).lines[0][0] == "unchanged"
+    assert world("delete", "-f", world.file(text, "mine.yaml")).code == 0
+    assert world("get", "np", "open", "-n", "shop", "-o", "name").out != ""
+    assert world("get", "knp", "-o", "name").out == ""
+
+
+def test_an_endpoint_is_found_by_its_service_account() -> None:
+    labels = labels_of(workload(serviceAccountName="teller"))
+    assert labels["projectcalico.org/serviceaccount"] == "teller"
+    assert "projectcalico.org/serviceaccount" not in labels_of(workload())
 
 
 def test_what_another_writer_left_cannot_steer_the_terminal(world: Shell) -> None:

@@ -55,6 +55,19 @@ def endpoint(address: str, namespace: str = "shop") -> r.Resource:
     return replaced(made, namespace=namespace)
 
 
+def staged(kind: str, tier: str) -> r.Resource:
+    where = {"namespace": "shop"} if kind == "NetworkPolicy" else {}
+    return make(f"Staged{kind}", {"tier": tier, "selector": "all()"}, name="p", **where)
+
+
+def host(on: str = "a1") -> r.Resource:
+    return make("HostEndpoint", {"node": on, "interfaceName": "eth0"}, name=f"{on}-eth0")
+
+
+def settings(name: str) -> r.Resource:
+    return make("FelixConfiguration", {"namespaceDefault": "open"}, name=name)
+
+
 def replaced(resource: r.Resource, **metadata: object) -> r.Resource:
     from msgspec.structs import replace as new
 
@@ -182,6 +195,14 @@ BAD: list[tuple[str, list[r.Resource], list[r.Resource], str, str]] = [
      "spec.blockSize", "never changes; it is 26"),
     ("an endpoint on no node", [node("a2")], [endpoint("10.0.0.1/32")],
      "spec.node", 'there is no Node "a1"; apply a Node of that name first'),
+    ("a tier of a staged policy", [], [staged("NetworkPolicy", "security")],
+     "spec.tier", "there is no Tier"),
+    ("a tier of a staged policy of the cluster", [], [staged("GlobalNetworkPolicy", "security")],
+     "spec.tier", "there is no Tier"),
+    ("a host endpoint of no node", [node("a2")], [host()],
+     "spec.node", 'there is no Node "a1"'),
+    ("settings of no node", [node("a2")], [settings("node.a1")],
+     "metadata.name", 'there is no Node "a1"'),
     ("an address of another", [node(), endpoint("10.0.0.1/32")],
      [endpoint("10.0.0.1/32", "bank")], "spec.ipNetworks", "belongs to shop/a1-lab-web-eth0"),
     ("the address of a node", [node()], [endpoint("172.16.0.1/32")],
@@ -227,8 +248,31 @@ def test_an_address_may_move_from_one_endpoint_to_another_in_one_file() -> None:
     assert len(names(store, "WorkloadEndpoint")) == 2
 
 
+def test_what_belongs_to_a_node_may_come_with_it() -> None:
+    store = MemoryStore()
+    done = resources.apply(store, [host(), settings("node.a1"), settings("default"), node()])
+    assert [each.metadata.name for _, each in done.actions] == [
+        "a1",
+        "node.a1",
+        "default",
+        "a1-eth0",
+    ]
+
+
+def test_policies_of_one_name_and_two_projects_are_two() -> None:
+    store = MemoryStore()
+    theirs = make("KubernetesNetworkPolicy", {"podSelector": {}}, name="p", namespace="shop")
+    resources.apply(store, [policy(), theirs])
+    assert names(store, "NetworkPolicy") == names(store, "KubernetesNetworkPolicy") == ["p"]
+    with pytest.raises(InvalidInput, match=r'^NetworkPolicy "p" is there twice$'):
+        resources.check(None, [theirs, theirs])
+    assert resources.delete(store, theirs)
+    assert names(store, "NetworkPolicy") == ["p"]
+
+
 def test_without_a_store_only_what_files_tell_is_checked() -> None:
-    resources.check(None, [policy("elsewhere"), endpoint("10.0.0.1/32")])
+    resources.check(None, [policy("elsewhere"), endpoint("10.0.0.1/32"), host("elsewhere")])
+    resources.check(None, [settings("node.elsewhere"), staged("NetworkPolicy", "elsewhere")])
     with pytest.raises(InvalidInput, match="overlaps"):
         resources.check(None, [pool("10.0.0.0/16"), pool("10.0.0.0/24", "y")])
 
@@ -381,11 +425,14 @@ def test_deleting_says_whether_it_was_there() -> None:
     assert not resources.delete(store, node())
 
 
-@pytest.mark.parametrize("kind", ["NetworkPolicy", "GlobalNetworkPolicy"])
+@pytest.mark.parametrize(
+    "kind",
+    ["NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"],
+)
 def test_a_tier_in_use_stays(kind: str) -> None:
     store = MemoryStore()
     tier = make("Tier", {"order": 1}, name="first")
-    where = {"namespace": "shop"} if kind == "NetworkPolicy" else {}
+    where = {"namespace": "shop"} if kinds.BY_NAME[kind].namespaced else {}
     user = make(kind, {"tier": "first", "selector": "all()"}, name="p", **where)
     resources.apply(store, [tier, user])
     with pytest.raises(InvalidInput, match=f"Tier first is in use by {kind} p"):
