@@ -75,7 +75,7 @@ def judge_in(world: Reading, flow: Flow) -> Judgement:
         node = workload.node if workload else world.host_at(address)
         ends.append(_End(address, node, workload))
     sender, receiver = ends
-    if sender.workload is not None and destination in GATEWAYS:
+    if destination in GATEWAYS:  # every host answers for them, to itself and its workloads
         receiver = _End(destination, sender.node, None)
     if sender.workload is not None and sender.workload is receiver.workload:
         return _ended("ALLOWED", "same-endpoint", f"inside {sender.workload.name}")
