@@ -432,7 +432,8 @@ def anyflows(draw, world: Sequence[r.Resource]):
     nodes = [by[family] for by in NODE_ADDRESSES.values()]
     source = draw(st.sampled_from([*inside * 2, *nodes * 2, OUTSIDE[family]]))
     targets = [one for one in (*inside * 2, *nodes * 2, OUTSIDE[family]) if one != source]
-    destination = draw(st.sampled_from([*targets, GATEWAY[family]]))
+    gateways = [GATEWAY[family]] if source in inside else []
+    destination = draw(st.sampled_from([*targets, *gateways]))
     icmp = 1 if family == 4 else 58
     protocol = draw(st.sampled_from((6, 6, 6, 17, 17, icmp, *OTHER_PROTOCOLS)))
     if protocol == icmp:
