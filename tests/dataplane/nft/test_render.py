@@ -7,13 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from dataplane_nft import fresh_kernel
+from iptables_worlds import GUARDED
 
 from tortie.dataplane.nft import render, script_full
 from tortie.desired import (
     AddressSet,
     Endpoint,
     Filter,
+    HostEndpoint,
     Icmp,
+    OpenPort,
     Policy,
     PortRange,
     PortSet,
@@ -72,6 +75,7 @@ WORLDS = {
     "nothing-yet": Filter(),
     "one-tenant": Filter((WEB,), (TENANT,), (MATES,)),
     "tiers-logs-and-names": FULL,
+    "hosts-and-limits": GUARDED,
     "an-interface-with-a-name-of-its-own": Filter(
         (Endpoint("lab/metal", "ens5", ("10.65.0.9",), profiles=("Default/tenant/shop",)),),
         (TENANT,),
@@ -95,9 +99,19 @@ def test_nft_accepts_it(name: str) -> None:
 
 def test_the_same_filter_gives_the_same_text() -> None:
     turned = msgspec.structs.replace(
-        FULL, endpoints=FULL.endpoints[::-1], policies=FULL.policies[::-1], sets=FULL.sets[::-1]
+        GUARDED,
+        endpoints=GUARDED.endpoints[::-1],
+        policies=GUARDED.policies[::-1],
+        sets=GUARDED.sets[::-1],
+        hosts=GUARDED.hosts[::-1],
     )
-    assert script_full(render(turned)) == script_full(render(FULL))
+    assert script_full(render(turned)) == script_full(render(GUARDED))
+
+
+def test_a_host_endpoint_governs_no_workload_s_interface_and_not_lo() -> None:
+    hosts = tuple(HostEndpoint(f"h-{name}", name) for name in ("tor2db", "tor9", "lo"))
+    guarded = msgspec.structs.replace(FULL, hosts=hosts)
+    assert script_full(render(guarded)) == script_full(render(FULL))
 
 
 HOSTILE = (
@@ -126,7 +140,20 @@ def policy_named(name: str) -> Filter:
     )
 
 
+def hosted(**changed: object) -> Filter:
+    return msgspec.structs.replace(GUARDED, **changed)
+
+
 PLACES = {
+    "host endpoint": lambda text: hosted(hosts=(HostEndpoint(text, "eth0"),)),
+    "interface of the host": lambda text: hosted(hosts=(HostEndpoint("h", f"e{text or ' '}"),)),
+    "net of a failsafe": lambda text: hosted(
+        failsafe_inbound=(OpenPort(6, 22, f"10.0.0.0/8{text or ' '}"),)
+    ),
+    "name of a rule": lambda text: Filter(
+        policies=(Policy("Profile/p", (Rule("allow", name=f"{text or '#'}"),)),),
+        endpoints=(msgspec.structs.replace(WEB, profiles=("Profile/p",)),),
+    ),
     "interface": lambda text: endpoint(interface=f"tor{text}" if text else ""),
     "endpoint": lambda text: endpoint(id=text),
     "address": lambda text: endpoint(addresses=(f"10.0.0.1{text}" if text else " ",)),

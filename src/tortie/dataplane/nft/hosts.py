@@ -49,6 +49,8 @@ class HostChains:
 
     wanted: Filter
     policies: PolicyChains
+    hosts: tuple[HostEndpoint, ...] = ()
+    """those that govern any interface, in order"""
     chains: dict[str, Chain] = field(default_factory=dict)
     sets: dict[str, SetSpec] = field(default_factory=dict)
     stages: set[str] = field(default_factory=set)
@@ -56,8 +58,17 @@ class HostChains:
     @staticmethod
     def of(wanted: Filter, policies: PolicyChains) -> HostChains:
         """All of them. Raises ValueError for what is unsafe."""
-        found = HostChains(wanted, policies)
-        if wanted.hosts:
+        claimed = {"lo", *(each.interface for each in wanted.endpoints)}
+        ours = sorted(
+            (
+                each
+                for each in wanted.hosts
+                if each.interface not in claimed and not each.interface.startswith(INTERFACE_PREFIX)
+            ),
+            key=lambda one: one.interface,
+        )
+        found = HostChains(wanted, policies, tuple(ours))
+        if ours:
             found._failsafes()
             for stage, word, rules in (
                 ("host-raw-in", "iifname", found._raw_in),
@@ -70,7 +81,7 @@ class HostChains:
                 ("host-forward-out", "oifname", found._forward_out),
             ):
                 found._stage(stage, word, rules)
-            if any(_may_be_untracked(each) for each in wanted.hosts):
+            if any(_may_be_untracked(each) for each in ours):
                 lines = ("notrack", f"{set_mark(HOST_OK)} accept")
                 found.chains["untrack"] = Chain(lines)
         return found
@@ -78,7 +89,7 @@ class HostChains:
     def governed(self, word: str, verdict: str) -> tuple[str, ...]:
         """A verdict for what comes in or leaves by an interface that any of them governs. Only for
         where our workloads' interfaces are dealt with."""
-        names = [each.interface for each in self.wanted.hosts]
+        names = [each.interface for each in self.hosts]
         if ANY in names:
             return (f'{word} != "lo" {verdict}',)
         if not names:
@@ -93,7 +104,7 @@ class HostChains:
     ) -> None:
         """A chain for each host endpoint that the stage concerns, and the dispatch to them."""
         found = {}
-        for host in self.wanted.hosts:
+        for host in self.hosts:
             name = f"{stage}-{_suffix(host)}"
             lines = rules(host, name)
             if lines:
@@ -104,7 +115,7 @@ class HostChains:
         everywhere = found.pop(ANY, None)
         if everywhere:
             # What another governs is not for this one, nor what is a workload's.
-            named = [each.interface for each in self.wanted.hosts if each.interface != ANY]
+            named = [each.interface for each in self.hosts if each.interface != ANY]
             claimed = [each.interface for each in self.wanted.endpoints]
             found = dict.fromkeys([*named, *claimed], "return") | found
         lines = []
@@ -219,10 +230,10 @@ class HostChains:
         self.chains["failsafe-in"] = Chain(here)
         self.chains["failsafe-out"] = Chain(there)
         # Nothing is tracked there that would tell an answer.
-        if any(each.untracked_ingress for each in self.wanted.hosts):
+        if any(each.untracked_ingress for each in self.hosts):
             answers = openings(outbound, "saddr", "sport")
             self.chains["failsafe-raw-in"] = Chain((*here, *answers))
-        if any(each.untracked_egress for each in self.wanted.hosts):
+        if any(each.untracked_egress for each in self.hosts):
             answers = openings(inbound, "daddr", "sport")
             self.chains["failsafe-raw-out"] = Chain((*there, *answers))
 

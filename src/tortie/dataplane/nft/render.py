@@ -172,6 +172,7 @@ def _forwarding_chains(
         ),
         "base-forward": Chain(
             (
+                *((clear_mark(TRANSLATED),) if hosts.hosts else ()),
                 *_ours("oifname", foreign, "jump check-target"),
                 *_ours("iifname", foreign, "goto judge"),
                 *_ours("oifname", foreign, "goto judge"),
@@ -232,7 +233,7 @@ def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[
         ),
         "base-output": Chain(
             (
-                *(translated if wanted.hosts else ()),
+                *(translated if hosts.hosts else ()),
                 *_ours("oifname", foreign, "goto host-output"),
                 *_into(hosts, "host-out"),
             ),
