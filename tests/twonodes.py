@@ -14,18 +14,27 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from worlds import NODE_ADDRESSES, OUTSIDE, SLOTS
 
+from tortie.dataplane.iptables.driver import IptablesDriver
 from tortie.dataplane.nft.driver import NftDriver
-from tortie.desired import GATEWAY_V4, GATEWAY_V6, Desired
+from tortie.desired import GATEWAY_V4, GATEWAY_V6, Desired, Driver
 from tortie.explain.oracle import Flow
 from tortie.kernel import netns, process
+from tortie.kernel.ipset import IpSet
+from tortie.kernel.iptables import Iptables
 from tortie.kernel.nft import Nft
+
+DATAPLANES: Mapping[str, Callable[[], Driver]] = {
+    "nft": lambda: NftDriver(Nft()),
+    "iptables-nft": lambda: IptablesDriver(Iptables("nft"), IpSet()),
+    "iptables-legacy": lambda: IptablesDriver(Iptables("legacy"), IpSet()),
+}
 
 TCP, UDP, ICMP, ICMPV6, SCTP, GRE = 6, 17, 1, 58, 132, 47
 EITHER = (TCP, UDP, SCTP, GRE)
@@ -53,9 +62,10 @@ def mac(number: int) -> str:
 
 
 class TwoNodes:
-    """The namespaces; `close` removes them."""
+    """The namespaces, guarded by a dataplane; `close` removes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataplane: str = "nft") -> None:
+        self.dataplane = dataplane
         self.prefix = f"orc{os.getpid()}"
         self.places = ["alpha", "beta", "out", *(slot.interface for slot in SLOTS)]
         self.home = {
@@ -63,7 +73,7 @@ class TwoNodes:
             **dict.fromkeys(OUTSIDE.values(), "out"),
             **{a: slot.interface for slot in SLOTS for a in (slot.four, slot.six)},
         }
-        self.drivers: dict[str, NftDriver] = {}
+        self.drivers: dict[str, Driver] = {}
         self.ears: dict[int, tuple[socket.socket, int]] = {}
         self.identity = 0
         with contextlib.ExitStack() as undo:
@@ -102,7 +112,7 @@ class TwoNodes:
             with netns.entered(self.name(place)):
                 self._listen(place)
         for node in NODE_ADDRESSES:
-            self.drivers[node] = NftDriver(Nft())
+            self.drivers[node] = DATAPLANES[self.dataplane]()
             with netns.entered(self.name(node)):
                 self.drivers[node].prepare()
 
@@ -299,7 +309,9 @@ def send(flow: Flow, identity: int) -> socket.socket:
         if flow.protocol == TCP:
             call.connect_ex(target)
         else:
-            call.sendto(payload(flow, identity), target)
+            # A host's own packet that its own rules drop is refused at once.
+            with contextlib.suppress(PermissionError):
+                call.sendto(payload(flow, identity), target)
     except BaseException:
         call.close()
         raise
