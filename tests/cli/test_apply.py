@@ -308,8 +308,8 @@ NOTED = {
         SETTINGS % "open" + SPACE % ("shop", "tenant"), PODS % "shop", "is tenant",
     ),
     "all are closed later": (SETTINGS % "open" + PODS % "shop", SETTINGS % "tenant", "is tenant"),
-    "for the cluster": (BARE_SPACE % "shop", CLUSTER, "not open as in Kubernetes: shop;"),
-    "for the cluster, no Namespace": ("", CLUSTER, "are tenant unless they say otherwise"),
+    "for the cluster": (BARE_SPACE % "shop", CLUSTER, "not open as in Kubernetes (shop): "),
+    "for the cluster, no Namespace": ("", CLUSTER, "(those that say nothing are tenant)"),
     "for the cluster, all open": (SETTINGS % "open" + BARE_SPACE % "shop", CLUSTER, ""),
     "nothing of Kubernetes": ("", POLICY % ("open", "shop", "x") + BARE_SPACE % "shop", ""),
     "a host": (NODE % ("a1", 11), HOST_ENDPOINT, ""),
@@ -337,12 +337,14 @@ def test_a_namespace_that_is_not_as_in_kubernetes_is_noted(
         (PODS % "shop", False),  # its Namespace may be in the store, and open
         (PODS % "shop" + BARE_SPACE % "shop", True),
         (PODS % "shop" + SPACE % ("shop", "open"), False),
+        (CLUSTER, False),
+        (CLUSTER + SPACE % ("shop", "tenant"), True),
     ],
 )
 def test_files_alone_are_noted_as_far_as_they_tell(tortie: Shell, given: str, noted: bool) -> None:
     said = tortie("validate", "-f", tortie.file(given))
     assert said.code == 0
-    assert ("is tenant" in said.err) is noted
+    assert ("note: " in said.err) is noted
 
 
 def test_what_cannot_be_read_in_the_store_keeps_no_note_back(tortie: Shell) -> None:

@@ -223,7 +223,7 @@ def test_every_kind_that_people_write_is_made_odd() -> None:
     }
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(VALID)), st.lists(ODDITIES, max_size=2), st.data())
 def test_a_valid_object_made_odd_is_a_resource_or_invalid_input(
     kind: str, odd: list[object], choose: st.DataObject

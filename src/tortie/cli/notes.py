@@ -57,7 +57,7 @@ def _notes(given: Sequence[r.Resource], world: Sequence[r.Resource], complete: b
                 f" Kubernetes: what none of them judges stays so; {_cure(space in modes)}"
             )
     if any(isinstance(each, r.ClusterNetworkPolicy) for each in given):
-        found += _on_cluster_policies(modes, usual)
+        found += _on_cluster_policies(modes, usual if complete else OPEN)
     return found
 
 
@@ -84,14 +84,15 @@ def _concerned(given: Iterable[r.Resource], world: Iterable[r.Resource]) -> list
 
 
 def _on_cluster_policies(modes: Mapping[str, str], usual: str) -> list[str]:
+    """One note for all namespaces: a ClusterNetworkPolicy may mean any of them."""
     closed = sorted(name for name, mode in modes.items() if mode != OPEN)
     if not closed and usual == OPEN:
         return []
     which = ", ".join(closed[:5]) + (" and others" if len(closed) > 5 else "")
-    who = f"not open as in Kubernetes: {which}" if closed else f"{usual} unless they say otherwise"
+    who = which or f"those that say nothing are {usual}"
     return [
-        f"note: a ClusterNetworkPolicy judges namespaces that are {who}; what it leaves undecided"
-        f" stays so; {_cure(True)}"
+        f"note: namespaces are not open as in Kubernetes ({who}): what a ClusterNetworkPolicy leaves"
+        f" undecided stays so; annotate them {DEFAULT_ANNOTATION}: {OPEN} for Kubernetes' default"
     ]
 
 
