@@ -91,8 +91,8 @@ def _on_cluster_policies(modes: Mapping[str, str], usual: str) -> list[str]:
     which = ", ".join(closed[:5]) + (" and others" if len(closed) > 5 else "")
     who = which or f"those that say nothing are {usual}"
     return [
-        f"note: namespaces are not open as in Kubernetes ({who}): what a ClusterNetworkPolicy leaves"
-        f" undecided stays so; annotate them {DEFAULT_ANNOTATION}: {OPEN} for Kubernetes' default"
+        f"note: namespaces are not open as in Kubernetes ({who}): what a ClusterNetworkPolicy"
+        f" leaves undecided stays so; annotate them {DEFAULT_ANNOTATION}: {OPEN} for Kubernetes' default"
     ]
 
 
