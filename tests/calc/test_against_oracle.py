@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from anyworld import INTERFACES, TOWARDS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tracer import Tracer
-from worlds import NODE_ADDRESSES, SLOTS, flows, worlds
+from worlds import NODE_ADDRESSES, OUTSIDE, SLOTS, flows, worlds
 
 from tortie.calc import World, desired_for
 from tortie.explain.oracle import Reading, judge_in
 
 HOSTS = {name: tuple(by.values()) for name, by in NODE_ADDRESSES.items()}
 PROTECTED = ("198.51.100.7", "2001:db8:51::7")
+
+
+def topology(node: str, address: str) -> str:
+    """The same as TOWARDS says."""
+    return "wan" if address in OUTSIDE.values() else "core"
 
 
 @st.composite
@@ -35,10 +41,17 @@ def test_a_host_does_what_the_resources_say(case, default, protected):
     resources, probes = case
     world = World.of(resources)
     filters = {
-        name: desired_for(world, name, cluster_default=default, protected=protected).filter
+        name: desired_for(
+            world,
+            name,
+            cluster_default=default,
+            protected=protected,
+            interfaces=INTERFACES[name],
+        ).filter
         for name in HOSTS
     }
-    tracer, reading = Tracer(filters, HOSTS), Reading(resources, default, protected)
+    tracer = Tracer(filters, HOSTS, topology)
+    reading = Reading(resources, default, protected, interfaces=TOWARDS)
     for probe in probes:
         judged = judge_in(reading, probe)
         assert tracer.trace(probe) == judged.allowed, (probe, judged)
