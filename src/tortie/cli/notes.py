@@ -92,7 +92,8 @@ def _on_cluster_policies(modes: Mapping[str, str], usual: str) -> list[str]:
     who = which or f"those that say nothing are {usual}"
     return [
         f"note: namespaces are not open as in Kubernetes ({who}): what a ClusterNetworkPolicy"
-        f" leaves undecided stays so; annotate them {DEFAULT_ANNOTATION}: {OPEN} for Kubernetes' default"
+        f" leaves undecided stays so; annotate them {DEFAULT_ANNOTATION}: {OPEN}"
+        " for Kubernetes' default"
     ]
 
 
