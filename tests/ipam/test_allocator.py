@@ -16,11 +16,11 @@ from tortie.errors import Conflict, IpamError
 from tortie.ipam import block as blk
 from tortie.ipam import pools as pl
 from tortie.ipam.allocator import MAX_COUNT, Allocator
-from tortie.ipam.draft import HANDLES, block_key
+from tortie.ipam.draft import BLOCKS, HANDLES, block_key
 from tortie.model import kinds, net
 from tortie.model import resources as r
 from tortie.store import open_store
-from tortie.store.base import Delete, Op, Put, Store
+from tortie.store.base import Delete, Listing, Op, Put, Store
 from tortie.store.memory import MemoryStore
 
 V3: Final = "projectcalico.org/v3"
@@ -235,6 +235,25 @@ def test_one_address_asked_for() -> None:
     assert not allocator.release_address("10.9.0.70")
     assert not allocator.release_address("192.0.2.1")
     assert allocator.handles() == ["k"]
+
+
+def test_an_address_asked_for_while_another_host_makes_its_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = world(pool("main", "10.9.0.0/24"))
+    others: list[str] = []
+    read = store.list
+
+    def then_another(prefix: str) -> Listing:
+        found = read(prefix)
+        if prefix == BLOCKS and not others:
+            others.append("b1")
+            Allocator(store).assign_address("10.9.0.71", "b1", "k")
+        return found
+
+    monkeypatch.setattr(store, "list", then_another)
+    assert Allocator(store).assign_address("10.9.0.70", "a1", "h") == "10.9.0.70"
+    assert claims(store) == {("b1", "10.9.0.64/26", "confirmed")}
 
 
 def test_an_older_block_of_another_size_is_never_overlapped() -> None:

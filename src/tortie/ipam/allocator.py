@@ -324,9 +324,14 @@ class Allocator:
         return None
 
     def _require_unused(self, cidr: str) -> None:
-        """Raise IpamError if a block overlaps this one: the pool's block size was changed."""
+        """Raise IpamError if a block overlaps this one: the pool's block size was changed.
+
+        Raises Conflict if somebody has just made this one.
+        """
         wanted = net.parse_net(cidr)
         for block in self.blocks():
+            if block.cidr == cidr:
+                raise Conflict(f"the block {cidr} is there meanwhile", "try again")
             if net.parse_net(block.cidr).overlaps(wanted):
                 raise IpamError(
                     f"the block {cidr} would overlap the older block {block.cidr}",
