@@ -12,6 +12,7 @@ from tortie.dataplane.nft.ruleset import (
     changes,
     names_in,
     reshaped,
+    without_dynamic,
     script_diff,
     script_full,
     script_refill,
@@ -170,4 +171,5 @@ class NftDriver:
 
     def _listing(self) -> str:
         texts = (self._nft.list_table(table.family, TABLE) for table in self._base.tables)
-        return sha256("\0".join(text or "" for text in texts).encode()).hexdigest()
+        lasting = "\0".join(without_dynamic(text or "") for text in texts)
+        return sha256(lasting.encode()).hexdigest()

@@ -85,6 +85,19 @@ def names_in(listing: str) -> Names:
 _HEADING = re.compile(r"^\s+(chain|set|map) (\S+) \{$", re.MULTILINE)
 
 
+def without_dynamic(listing: str) -> str:
+    """A table's listing without the elements of dynamic sets: packets put them there."""
+    kept, dynamic, elements = [], False, False
+    for line in listing.splitlines():
+        if line == "\t}":
+            dynamic = elements = False
+        dynamic = dynamic or line == "\t\tflags dynamic"
+        elements = elements or (dynamic and line.startswith("\t\telements = "))
+        if not elements:
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def script_full(ruleset: Ruleset) -> str:
     """Replace each of our tables as a whole, whatever is in the kernel now. Not for rules that
     look into interval sets: those are blind for a moment."""
