@@ -15,7 +15,7 @@ from nft_rig import UP, WORKLOADS, Packet, Rig, rig
 
 from tortie.dataplane.nft import NftDriver
 from tortie.dataplane.nft.ruleset import without_dynamic
-from tortie.desired import Desired, Endpoint, Filter, Policy, Report, Rule
+from tortie.desired import Endpoint, Filter, Policy, Report, Rule
 from tortie.kernel import netns
 
 OPEN = Policy("Profile/open", (Rule("allow"),), (Rule("allow"),))

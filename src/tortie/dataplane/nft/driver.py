@@ -12,11 +12,11 @@ from tortie.dataplane.nft.ruleset import (
     changes,
     names_in,
     reshaped,
-    without_dynamic,
     script_diff,
     script_full,
     script_refill,
     script_sets,
+    without_dynamic,
 )
 from tortie.desired import Desired, Filter, Report
 from tortie.errors import KernelError
