@@ -86,8 +86,7 @@ def drivers(site: Rig) -> dict[str, NftDriver | IptablesDriver]:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "with_host"),
-    [("iptables-nft", "iptables-legacy", True), ("nft", "iptables-legacy", False)],
+    ("old", "new"), [("iptables-nft", "iptables-legacy"), ("nft", "iptables-legacy")]
 )
 @settings(
     max_examples=3, deadline=None, phases=[Phase.generate], database=None,
@@ -95,11 +94,9 @@ def drivers(site: Rig) -> dict[str, NftDriver | IptablesDriver]:
 )  # fmt: skip
 @given(filters(), guards("up0"), open_ports, st.integers(0, 2**32))
 def test_together_they_judge_as_one(
-    site: Rig, old: str, new: str, with_host: bool, firewall, guard, opened, seed: int
+    site: Rig, old: str, new: str, firewall, guard, opened, seed: int
 ) -> None:
-    desired = Desired("node", 1, firewall)
-    if with_host:
-        desired = prepared(firewall, guard, opened)
+    desired = prepared(firewall, guard, opened)
     sent = packets(Random(seed))
     made = drivers(site)
     try:
