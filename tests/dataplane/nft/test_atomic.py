@@ -9,13 +9,24 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tortie.dataplane.nft import NftDriver
-from tortie.desired import AddressSet, Desired, Endpoint, Filter, Policy, PortRange, Rule, Side
+from tortie.desired import (
+    AddressSet,
+    Desired,
+    Endpoint,
+    Filter,
+    HostEndpoint,
+    Policy,
+    PortRange,
+    Rule,
+    Side,
+    TierStep,
+)
 from tortie.kernel import netns, process
 from tortie.kernel.nft import Nft
 
@@ -71,16 +82,39 @@ def desired(rules: tuple[Rule, ...]) -> Desired:
     ))  # fmt: skip
 
 
+def guarded(**evaluations: tuple[TierStep, ...]) -> Desired:
+    """Both ends are no workloads; what SENDER sends is denied as it comes in to be forwarded."""
+    deny = TierStep("t", ("GlobalNetworkPolicy/deny",), "pass")
+    hosts = (
+        HostEndpoint("in", SENDERS, forward_ingress=(deny,), **evaluations),
+        *((HostEndpoint("all", "*", **evaluations),) if evaluations else ()),
+    )
+    rules = (Rule("deny", source=Side(nets=("10.0.0.0/24", *ELSEWHERE))), Rule("allow"))
+    other = (Rule("allow", protocol=6), Rule("deny", protocol=47))
+    policies = Policy("GlobalNetworkPolicy/deny", rules), Policy("GlobalNetworkPolicy/x", other)
+    return Desired("node", 1, Filter(policies=policies, hosts=hosts))
+
+
+OTHER = (TierStep("t", ("GlobalNetworkPolicy/x",), "pass"),)
+SENDERS = "ens1"
+HOSTS = (
+    guarded(),
+    guarded(untracked_ingress=OTHER, untracked_egress=OTHER, pre_dnat=OTHER, egress=OTHER),
+)
+"""The second has base chains that the first has not: in raw, mangle and behind translation."""
+
+
 @contextlib.contextmanager
-def router() -> Iterator[tuple[str, str, str]]:
-    """Namespaces of a router, and of a sender and a target behind it."""
+def router(senders: str = "tor1") -> Iterator[tuple[str, str, str]]:
+    """Namespaces of a router, and of a sender and a target behind it; the router's interface
+    towards the sender has the name `senders`."""
     names = [f"tnfta{os.getpid()}{which}" for which in ("r", "s", "t")]
     try:
         for name in names:
             netns.add(name)
         inside = names[0]
         for number, (name, address) in enumerate(zip(names[1:], (SENDER, TARGET), strict=True)):
-            link, gateway = f"tor{number + 1}", f"10.0.{number}.1"
+            link, gateway = (senders, "tor2")[number], f"10.0.{number}.1"
             for line in (
                 f"-n {inside} link add {link} type veth peer name eth0 netns {name}",
                 f"-n {inside} address add {gateway}/24 dev {link}",
@@ -136,30 +170,42 @@ def flood(sender: str) -> Iterator[list[int]]:
             thread.join()
 
 
+def swapped(place: tuple[str, str, str], versions: Sequence[Desired], how: str) -> int:
+    """How many packets arrived while one version followed the other."""
+    inside, sender, target = place
+
+    def work() -> int:
+        nft = Nft()
+        driver = NftDriver(nft)
+        driver.prepare()
+        driver.apply(versions[0])
+        swaps = 0
+        with flood(sender) as sent:
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                driver = NftDriver(nft) if how == "agents start" else driver
+                driver.apply(versions[swaps % 2])
+                swaps += 1
+        nft.close()
+        assert sum(sent) > 10_000
+        return swaps
+
+    assert netns.call(inside, work) > 50
+    return arrived(target)
+
+
 @pytest.mark.parametrize("how", ["agents start", "policies change"])
 @pytest.mark.parametrize("what", DENIALS)
 def test_what_every_version_forbids_never_passes(what: str, how: str) -> None:
     versions = [desired(rules) for rules in DENIALS[what]]
-    with router() as (inside, sender, target):
+    with router() as place:
+        assert swapped(place, versions, how) == 0
 
-        def work() -> int:
-            nft = Nft()
-            driver = NftDriver(nft)
-            driver.prepare()
-            driver.apply(versions[0])
-            swaps = 0
-            with flood(sender) as sent:
-                deadline = time.monotonic() + SECONDS
-                while time.monotonic() < deadline:
-                    driver = NftDriver(nft) if how == "agents start" else driver
-                    driver.apply(versions[swaps % 2])
-                    swaps += 1
-            nft.close()
-            assert sum(sent) > 10_000
-            return swaps
 
-        assert netns.call(inside, work) > 50
-        assert arrived(target) == 0
+@pytest.mark.parametrize("how", ["agents start", "policies change"])
+def test_hooks_that_come_and_go_leave_no_gap(how: str) -> None:
+    with router(SENDERS) as place:
+        assert swapped(place, HOSTS, how) == 0
 
 
 def test_what_is_allowed_arrives() -> None:
