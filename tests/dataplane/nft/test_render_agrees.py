@@ -20,6 +20,7 @@ from tortie.dataplane.nft import Chain, Ruleset, SetSpec, Table, render
 from tortie.desired import (
     GATEWAY_V4,
     GATEWAY_V6,
+    MARK_MASK,
     REVOKED,
     AddressSet,
     Endpoint,
@@ -58,13 +59,15 @@ def packets(random: Random, amount: int):
         yield Packet(source, target, protocol, *ports, icmp), iif, oif
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@settings(max_examples=40, deadline=None, phases=[Phase.generate])
 @given(guarded(), st.integers(0, 2**32))
 def test_the_rules_say_what_the_filter_says(firewall: Filter, seed: int) -> None:
-    tracer, plain = NftTracer(render(firewall)), Interpreter(firewall)
-    for packet, iif, oif in packets(Random(seed), 60):
+    """Whatever mark somebody else has left in our bits."""
+    tracer, plain, random = NftTracer(render(firewall)), Interpreter(firewall), Random(seed)
+    for packet, iif, oif in packets(random, 200):
         wanted = plain.judge(packet, iif, oif)
-        assert tracer.judge(packet, iif, oif) == wanted.allowed, (packet, iif, oif, wanted.by)
+        said = tracer.judge(packet, iif, oif, mark=random.choice((0, MARK_MASK)))
+        assert said == wanted.allowed, (packet, iif, oif, wanted.by)
 
 
 @settings(max_examples=15, deadline=None, phases=[Phase.generate])
@@ -182,6 +185,16 @@ def test_a_packet_is_traced(what: str) -> None:
     packet, iif, oif, more, accepted = SEEN[what]
     journey = TRACER.trace(packet, iif, oif, **more)
     assert journey.accepted == accepted, journey
+
+
+def test_the_one_of_all_others_says_nothing_of_an_interface_of_ours() -> None:
+    shut = (TierStep("t", ("GlobalNetworkPolicy/shut",), "deny"),)
+    host = HostEndpoint("all", "*", untracked_egress=shut, pre_dnat=shut)
+    tracer = NftTracer(render(replace(FIREWALL, hosts=(host,))))
+    assert tracer.judge(tcp("fe80::1", "fe80::2"), None, "tor3")
+    assert not tracer.judge(tcp("fe80::1", "fe80::2"), None, "eth0")
+    assert tracer.judge(tcp("fe80::2", "fe80::1"), "tor1", None, state="established")
+    assert not tracer.judge(tcp("fe80::2", "fe80::1"), "eth0", None)
 
 
 def test_a_journey_tells_what_happened() -> None:
