@@ -96,6 +96,14 @@ def test_after_a_refused_change_all_is_dropped_and_made_anew() -> None:
     assert [is_refill(script) for script in nft.scripts[1:]] == [True]
 
 
+def test_taking_over_from_another_dataplane_drops_nothing_meanwhile() -> None:
+    nft = FakeNft()
+    NftDriver(nft).apply(desired(ONE))
+    *before, rules = nft.scripts
+    assert is_refill(rules)
+    assert [script for script in before if "chain" in script] == []
+
+
 @pytest.mark.kernel
 def test_what_the_kernel_does_not_take_leaves_the_last_one_in_force() -> None:
     with fresh_kernel() as nft:

@@ -16,6 +16,7 @@ from tortie.dataplane.nft.ruleset import (
     script_full,
     script_refill,
     script_sets,
+    script_tables,
     without_dynamic,
 )
 from tortie.desired import Desired, Filter, Report
@@ -36,6 +37,8 @@ class NftDriver:
     def __init__(self, nft: NftPort) -> None:
         self._nft = nft
         self._base = render(Filter())
+        self._guards = False
+        """whether this host was told to be guarded by these rules, and not yet by others"""
         self._filter: Filter | None = None
         """the filter behind `_installed`"""
         self._installed: Ruleset | None = None
@@ -48,6 +51,7 @@ class NftDriver:
     def prepare(self) -> None:
         """Drop all that our interfaces send and get, unless an earlier run left rules: those hold
         until the first apply. Raises KernelError, Missing."""
+        self._guards = True
         absent = [
             table
             for table in self._base.tables
@@ -85,7 +89,7 @@ class NftDriver:
 
     def sweep(self) -> bool:
         """Remove our tables and nothing else; whether there was one. Raises KernelError."""
-        self._installed = None
+        self._guards, self._installed = False, None
         there = self._there()
         if there:
             self._nft.run("".join(f"delete table {family} {TABLE}\n" for family in there))
@@ -107,6 +111,7 @@ class NftDriver:
         before = self._nft.generation()
         try:
             sent = self._replace(wanted) if old is None else self._change(old, wanted)
+            self._guards = True
         except KernelError:
             # What is there is not what it seems, or the kernel takes no such rules at all.
             self._nft.check(script_full(wanted))
@@ -128,6 +133,12 @@ class NftDriver:
     def _replace(self, wanted: Ruleset) -> int:
         """From whatever is in our tables, which must be there, or else are made anew."""
         listings = {each.family: self._nft.list_table(each.family, TABLE) for each in wanted.tables}
+        if not self._guards and not any(listings.values()):
+            # Another dataplane guards the host until our rules are there, all at once.
+            none: dict[str, Names] = dict.fromkeys(listings, Names())
+            return self._run(
+                script_tables(wanted), script_sets(wanted), script_refill(wanted, none)
+            )
         if None in listings.values():
             return self._rebuild(wanted)
         there: dict[str, Names] = {

@@ -104,6 +104,11 @@ def script_full(ruleset: Ruleset) -> str:
     return "".join(_table_script(table) for table in ruleset.tables)
 
 
+def script_tables(ruleset: Ruleset) -> str:
+    """Make our tables, with nothing in them if they are not there."""
+    return "".join(f"add table {table.family} {TABLE}\n" for table in ruleset.tables)
+
+
 def script_sets(ruleset: Ruleset, but: Ruleset = Ruleset()) -> str:
     """Make and fill the interval sets, except those that are in `but`; "" if there are none.
 
