@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from e2e_rig import PROMPT, Site
 from lab_rig import until
 
-from tortie.kernel import netns
+from tortie.kernel import netns, process
 from tortie.lab.probe import Pair
 from tortie.lab.traffic import Traffic
 
@@ -30,23 +30,34 @@ BURST, PAUSE = 20, 0.002
 @contextlib.contextmanager
 def counting(site: Site, where: str) -> Iterator[Callable[[], dict[str, int]]]:
     """Within the block UDP to PORT is counted where it arrives; gives packets by source."""
+    with counting_in(site.space(where)) as counted:
+        yield counted
+
+
+@contextlib.contextmanager
+def counting_in(space: str) -> Iterator[Callable[[], dict[str, int]]]:
+    """As `counting`, in a network namespace."""
+
+    def nft(line: str) -> str:
+        with netns.entered(space):
+            return process.run(["nft", line]).stdout
+
     for line in (
         "table inet e2e",
         "chain inet e2e in { type filter hook prerouting priority -300 ; }",
         "set inet e2e seen { type ipv4_addr ; flags dynamic ; counter ; }",
         f"rule inet e2e in udp dport {PORT} add @seen {{ ip saddr }}",
     ):
-        site.run(where, "nft", f"add {line}")
+        nft(f"add {line}")
 
     def counted() -> dict[str, int]:
-        text = site.says(where, "nft", "list set inet e2e seen")
-        found = re.findall(r"([0-9.]+) counter packets (\d+)", text)
+        found = re.findall(r"([0-9.]+) counter packets (\d+)", nft("list set inet e2e seen"))
         return {source: int(packets) for source, packets in found}
 
     try:
         yield counted
     finally:
-        site.run(where, "nft", "delete table inet e2e")
+        nft("delete table inet e2e")
 
 
 @dataclass

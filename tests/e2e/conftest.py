@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_rig import Site
+from e2e_tenants import lab
+from e2e_versions import Changes, Stage, targets
 from e2e_world import world
 from lab_rig import remains, running, tenants, unique
 
 STORES = ("sqlite", "etcd")
+DATAPLANES = {"nft": "sqlite", "iptables-nft": "etcd", "iptables-legacy": "sqlite"}
+"""each with a store"""
 
 
 @pytest.fixture(scope="session", params=STORES)
@@ -31,3 +35,31 @@ def tenancy(
     store = str(request.param)
     with running(tenants(store), unique(f"t-{store}"), tmp_path_factory.mktemp("lab")) as lab:
         yield Site(lab)
+
+
+@pytest.fixture(scope="module", params=DATAPLANES)
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """The tenants of `e2e_tenants`, on each dataplane."""
+    dataplane = str(request.param)
+    name = unique(f"c-{dataplane.replace('iptables-', 'i')}")
+    text = lab(DATAPLANES[dataplane], dataplane)
+    with running(text, name, tmp_path_factory.mktemp("lab")) as found:
+        site = Site(found)
+        made = Stage(site, dataplane, targets(site))
+        assert made.guarded_by(dataplane)
+        yield made
+    assert remains(name) == []
+
+
+@pytest.fixture
+def changes(stage: Stage) -> Iterator[Changes]:
+    """Changes of the stage. After the test everything is as it was before it."""
+    with Changes(stage.site) as found:
+        before = dict(found.world)
+        try:
+            yield found
+        finally:
+            found.commit("as before", dict.fromkeys(found.world.keys() - before.keys()) | before)
+            found.settle()
