@@ -32,7 +32,7 @@ from tortie.kernel.nft import Nft
 
 pytestmark = pytest.mark.kernel
 
-SECONDS = 1.5
+SECONDS, ENOUGH = 1.5, 60
 SENDER, TARGET, PORT = "10.0.0.2", "10.0.1.2", 9
 ELSEWHERE = ("10.7.0.0/16", "10.9.0.0/16")
 
@@ -182,15 +182,14 @@ def swapped(place: tuple[str, str, str], versions: Sequence[Desired], how: str) 
         swaps = 0
         with flood(sender) as sent:
             deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline or swaps < ENOUGH:
                 driver = NftDriver(nft) if how == "agents start" else driver
                 driver.apply(versions[swaps % 2])
                 swaps += 1
         nft.close()
-        assert sum(sent) > 10_000
-        return swaps
+        return sum(sent)
 
-    assert netns.call(inside, work) > 50
+    assert netns.call(inside, work) > 10_000
     return arrived(target)
 
 
