@@ -72,6 +72,10 @@ def show() -> None:
     check("the web servers no longer do", after, lambda one: to_database(one, "shop/web-"), False)
     check("nothing else has changed", *unchanged(before, after))
 
+    say("And why:")
+    tortie("can", "shop/api-1", DATABASE, "tcp/5432")
+    tortie("why", "shop/web-1", DATABASE, "tcp/5432", check=False)
+
 
 # --- kinds of pairs -----------------------------------------------------------------------------
 
