@@ -155,6 +155,17 @@ def test_the_nearest_miss_says_what_did_not_match(stocked: Shell) -> None:
     assert missed.endswith("nearest miss (allow): destination port 80 is not sql")
 
 
+def test_a_policy_without_rules_is_said_to_have_none(stocked: Shell) -> None:
+    silent = (
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+        "metadata: {name: deny, namespace: shop}\nspec: {podSelector: {}}\n"
+    )
+    assert stocked("apply", "-f", stocked.file(silent, "deny.yaml")).code == 0
+    row = next(line for line in stocked("why", "web", "api", "tcp/1").out.splitlines()
+               if "no match" in line)  # fmt: skip
+    assert row.endswith("no match  KubernetesNetworkPolicy/shop/deny has no ingress rules")
+
+
 UNTRACKED = """\
 apiVersion: projectcalico.org/v3
 kind: HostEndpoint

@@ -229,5 +229,5 @@ def _note(step: Step, wide: bool) -> str:
     """What the other cells do not say."""
     if step.misses:
         return f"nearest miss ({step.would}): {'; '.join(step.misses)}"
-    obvious = step.rule is not None or step.action == "no match"
+    obvious = step.rule is not None
     return step.says if wide or not obvious else ""

@@ -127,7 +127,8 @@ class Evaluation:
         if near:
             self._note_nearest(tier, policy, near)
         else:
-            text = f"no rule of {policy} decides"
+            none = f"{policy} has no {self.direction.lower()} rules"
+            text = f"no rule of {policy} decides" if rules else none
             self.steps.append(Step(self.where, tier, policy, None, "None", text))
         return None
 

@@ -5,6 +5,7 @@ Pure: resources and text in, places out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -22,6 +23,8 @@ Kind = Literal["workload", "host", "host endpoint", "machine", "address", "outsi
 OUTSIDE = "outside"
 SPARE = ("198.51.100.9", "192.0.2.9", "203.0.113.249", "8.8.4.4"), ("2001:db8:ffff::9", "2600::9")
 """What `outside` is taken to be, by family, if nothing names it: documentation's addresses first"""
+
+LIKE_ADDRESS = re.compile(r"[0-9.]*[0-9]\.[0-9.]*|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ def resolve(
     spelled = _spellings(resources, machines or {})
     found = spelled.get(text, [])
     if not found:
-        near = nearest(text, [*spelled, OUTSIDE])
+        if LIKE_ADDRESS.fullmatch(text):
+            cure = "give four numbers from 0 to 255, or one of IPv6"
+            raise UsageError(f"{quote(text)} is no address", cure)
+        near = _nearest(text, spelled)
         cure = f"did you mean {near}?" if near else "give NAMESPACE/NAME, a host, an address"
         raise UsageError(f"nothing is called {quote(text)}", cure)
     if len(found) > 1:
@@ -114,6 +120,17 @@ def _spellings(
             if place.kind != "host endpoint" or not any(one.kind == "host" for one in others):
                 others.append(place)
     return spelled
+
+
+def _nearest(text: str, spelled: Iterable[str]) -> str | None:
+    """The nearest name. That two are in one namespace does not make them alike."""
+    space, slash, name = text.partition("/")
+    if slash:
+        inside = [one.removeprefix(f"{space}/") for one in spelled if one.startswith(f"{space}/")]
+        if inside:
+            near = nearest(name, inside)
+            return near and f"{space}/{near}"
+    return nearest(text, [*spelled, OUTSIDE])
 
 
 def _named(
