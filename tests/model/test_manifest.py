@@ -169,6 +169,7 @@ ODD = [
     ("kind: AdminNetworkPolicy\n", 1, "kind", "as a ClusterNetworkPolicy of tier Admin"),
     ("kind: BaselineAdminNetworkPolicy\n", 1, "kind", "of tier Baseline"),
     ("kind: Endpoints\n", 1, "kind", "EndpointSlice"),
+    ("kind: Lab\n", 1, "kind", "`tortie lab up` takes it"),
     (
         "kind: KubernetesNetworkPolicy\n",
         1,

@@ -190,7 +190,7 @@ SPECS = [
     (ports({"port": "a_b"}), "spec.egress[0].ports[0].port", "no valid port name"),
     (ports({"port": "a.b"}), "spec.egress[0].ports[0].port", "no valid port name"),
     (ports({"port": "x;y"}), "spec.egress[0].ports[0].port", "no valid port name"),
-    (ports({"endPort": 80}), "spec.egress[0].ports[0].endPort", "give port too"),
+    (ports({"endPort": 80}), "spec.egress[0].ports[0].endPort", "give port as a number"),
     (ports({"port": "http", "endPort": 80}), "spec.egress[0].ports[0].endPort", "is a number"),
     (ports({"port": 80, "endPort": 79}), "spec.egress[0].ports[0].endPort", "below port 80"),
     (ports({"port": 80, "endPort": 65536}), "spec.egress[0].ports[0].endPort", "1 to 65535"),

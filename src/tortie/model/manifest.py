@@ -32,6 +32,7 @@ INSTEAD = {
     "AdminNetworkPolicy": "write it as a ClusterNetworkPolicy of tier Admin",
     "BaselineAdminNetworkPolicy": "write it as a ClusterNetworkPolicy of tier Baseline",
     "Endpoints": "write it as an EndpointSlice",
+    "Lab": "`tortie lab up` takes it",
 }
 
 

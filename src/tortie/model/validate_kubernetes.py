@@ -107,7 +107,7 @@ def _port(path: str, given: r.KubernetesPort) -> Problems:
         return
     place = f"{path}.endPort"
     if not isinstance(given.port, int):
-        yield Problem("endPort needs a port that is a number", "give port too", place)
+        yield Problem("endPort needs a port that is a number", "give port as a number", place)
     elif given.end_port < given.port:
         yield Problem(f"{given.end_port} is below port {given.port}", "give the last port", place)
     yield from checks.between(place, given.end_port, 1, 65535)
