@@ -143,11 +143,13 @@ def test_an_example_of_each_column_that_is_made() -> None:
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {name: x}\n"
         "spec: {nets: [10.0.0.0/8, 192.0.2.1]}\n---\n"
         "apiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: x}\n"
-        "spec: {ingress: [{action: Allow}], egress: [{action: Allow}, {action: Deny}]}\n"
+        "spec: {ingress: [{action: Allow}], egress: [{action: Allow}, {action: Deny}]}\n---\n"
+        "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: x}\n"
     )
     cells = [cells_of(each.resource) for each in load(text, "x")]
     assert [cells[0]["DEFAULT"], cells[1]["NETS"]] == ["open", "2"]
     assert [cells[2]["INGRESS"], cells[2]["EGRESS"]] == ["1", "2"]
+    assert cells[3]["DEFAULT"] == "Deny"
 
 
 def cells_of(resource: r.Resource) -> dict[str, str]:
@@ -242,7 +244,7 @@ metadata: {name: shop, annotations: {tortie.dev/default: open}}
 def test_two_kinds_of_one_name_are_told_apart(world: Shell) -> None:
     said = world("apply", "-f", world.file(BOTH))
     assert said.out == "created Namespace/shop\ncreated KubernetesNetworkPolicy/shop/open\n"
-    for kind in ("knp", "kubernetesnetworkpolicies", "KubernetesNetworkPolicy"):
+    for kind in ("knp", "netpol", "networkpolicies.networking.k8s.io", "KubernetesNetworkPolicy"):
         assert world("get", kind, "-o", "name").out == "KubernetesNetworkPolicy/shop/open\n"
     assert "Kubernetes" not in world("get", "networkpolicies", "-o", "name").out
     text = world("get", "knp", "open", "-n", "shop", "-o", "yaml").out

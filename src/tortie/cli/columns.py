@@ -53,7 +53,7 @@ COLUMNS: Mapping[str, Cells] = {
     "BlockAffinity": (
         ("NODE", "spec.node"), ("CIDR", "spec.cidr"), ("STATE", "spec.state"),
     ),
-    "Tier": (("ORDER", "spec.order"), ("DEFAULT", "spec.default_action")),
+    "Tier": (("ORDER", "spec.order"), ("DEFAULT", "@action")),
     "NetworkSet": _NETS,
     "GlobalNetworkSet": _NETS,
     "Profile": (*_RULES, WIDE, ("APPLIES", "spec.labels_to_apply")),
@@ -247,6 +247,11 @@ def _open_ports(field: str) -> Callable[[Row], object]:
     return words
 
 
+def _action(row: Row) -> object:
+    """What becomes of packets that no policy of the tier decided; Deny if nothing is said."""
+    return row.resource.spec.default_action or "Deny" if isinstance(row.resource, r.Tier) else None
+
+
 def _nets(row: Row) -> object:
     found = row.resource
     return len(found.spec.nets) if isinstance(found, r.NetworkSet | r.GlobalNetworkSet) else None
@@ -269,6 +274,7 @@ _MADE: Mapping[str, Callable[[Row], object]] = {
     "endpoints": lambda row: row.said.endpoints,
     "addresses": _addresses,
     "ports": _ports,
+    "action": _action,
     "nets": _nets,
     "ingress": _rules("ingress"),
     "egress": _rules("egress"),

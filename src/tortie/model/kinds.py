@@ -93,7 +93,7 @@ KINDS: tuple[Kind, ...] = (
         "KubernetesNetworkPolicy",
         r.KubernetesNetworkPolicy,
         "kubernetesnetworkpolicies",
-        ("knp",),
+        ("knp", "netpol", "networkpolicies.networking.k8s.io"),
         namespaced=True,
         api_version="networking.k8s.io/v1",
         written="NetworkPolicy",
