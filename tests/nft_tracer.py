@@ -302,7 +302,11 @@ class Line:
         if word.startswith("@"):
             return self.tracer.members(word[1:])
         if word != "{":
-            return Members(SetSpec("", frozenset({word}), interval=True))
+            values = [word]
+            while self.words[:1] == [","]:  # bits, such as the states of connections
+                values.append(self.words[1])
+                del self.words[:2]
+            return Members(SetSpec("", frozenset(values), interval=True))
         end = self.words.index("}")
         inside, self.words = " ".join(self.words[:end]), self.words[end + 1 :]
         return Members(SetSpec("", frozenset(inside.split(" , "))))

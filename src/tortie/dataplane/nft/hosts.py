@@ -21,7 +21,8 @@ from tortie.dataplane.nft.policies import (
     marked,
     set_mark,
 )
-from tortie.dataplane.nft.ruleset import Chain, SetSpec
+from tortie.dataplane.nft.rules import braced
+from tortie.dataplane.nft.ruleset import Chain
 from tortie.desired import INTERFACE_PREFIX, MARK_MASK, Filter, HostEndpoint, OpenPort, TierStep
 
 ANY = "*"
@@ -30,13 +31,12 @@ REVOKED_DROP = "ct mark & 0x00800000 != 0x0 counter drop"
 
 # RFC 2710, 3810, 4861: an interface without them has no IPv6. No range: that would be an interval.
 _DISCOVERY = "icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 143 } accept"
-_KNOWN_GO_ON = "ct state { established, related } accept"
+_KNOWN_GO_ON = "ct state established,related accept"
 
 
-def known_connections(wanted: Filter) -> str:
+def known_connections(wanted: Filter) -> tuple[str, ...]:
     """What is known passes; what neither is nor begins anything is dropped, if that is wanted."""
-    invalid = "invalid : drop, " if wanted.drop_invalid else ""
-    return f"ct state vmap {{ {invalid}established : accept, related : accept }}"
+    return (_KNOWN_GO_ON, "ct state invalid drop") if wanted.drop_invalid else (_KNOWN_GO_ON,)
 
 
 @dataclass
@@ -52,7 +52,6 @@ class HostChains:
     hosts: tuple[HostEndpoint, ...] = ()
     """those that govern any interface, in order"""
     chains: dict[str, Chain] = field(default_factory=dict)
-    sets: dict[str, SetSpec] = field(default_factory=dict)
     stages: set[str] = field(default_factory=set)
 
     @staticmethod
@@ -113,19 +112,17 @@ class HostChains:
         if not found:
             return
         everywhere = found.pop(ANY, None)
+        # No map: packets on their way see old rules and the new elements of a map, and one that
+        # finds no element goes by.
+        lines = [f'{word} "{words.interface(name)}" {verdict}' for name, verdict in found.items()]
         if everywhere:
             # What another governs is not for this one, nor what is a workload's.
-            named = [each.interface for each in self.hosts if each.interface != ANY]
-            claimed = [each.interface for each in self.wanted.endpoints]
-            found = dict.fromkeys([*named, *claimed], "return") | found
-        lines = []
-        if found:
-            elements = frozenset(
-                f'"{words.interface(name)}" : {verdict}' for name, verdict in found.items()
-            )
-            self.sets[stage] = SetSpec("ifname : verdict", elements, "map")
-            lines.append(f"{word} vmap @{stage}")
-        if everywhere:
+            named = {each.interface for each in self.hosts} - {ANY, *found}
+            claimed = {each.interface for each in self.wanted.endpoints}
+            foreign = {each for each in claimed if not each.startswith(INTERFACE_PREFIX)}
+            if named | foreign:
+                others = braced([f'"{words.interface(each)}"' for each in sorted(named | foreign)])
+                lines.append(f"{word} {others} return")
             lines.append(f'{word} "{INTERFACE_PREFIX}*" return')
             lines.append(f'{word} != "lo" {everywhere}')
         self.chains[stage] = Chain(tuple(lines))
@@ -170,7 +167,7 @@ class HostChains:
         return [
             REVOKED_DROP,
             *([f"{marked(HOST_OK)} accept"] if _may_be_ok(host) else []),
-            known_connections(self.wanted),
+            *known_connections(self.wanted),
             "jump failsafe-in",
             self._judge(name, host, Half.HOST_INGRESS, host.ingress, host.profiles),
             "accept",
@@ -180,7 +177,7 @@ class HostChains:
         return [
             REVOKED_DROP,
             *([f"{marked(HOST_OK)} accept"] if host.untracked_egress else []),
-            known_connections(self.wanted),
+            *known_connections(self.wanted),
             f"{marked(TRANSLATED)} accept",
             "jump failsafe-out",
             self._judge(name, host, Half.EGRESS, host.egress, host.profiles),
@@ -192,7 +189,7 @@ class HostChains:
         by which interface it leaves."""
         return [
             REVOKED_DROP,
-            known_connections(self.wanted),
+            *known_connections(self.wanted),
             "jump failsafe-out",
             self._judge(name, host, Half.EGRESS, host.egress, host.profiles),
         ]

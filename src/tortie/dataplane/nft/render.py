@@ -118,8 +118,8 @@ def _inet(wanted: Filter, foreign: list[str]) -> Table:
     sets["sources"] = SetSpec("ifname : verdict", frozenset(sources), "map")
     sets["from_workload"] = SetSpec("ifname : verdict", frozenset(from_map), "map")
     sets["to_workload"] = SetSpec("ifname : verdict", frozenset(to_map), "map")
-    sets |= hosts.sets | limits
-    return Table("inet", chains, sets | _member_sets(wanted) | policies.intervals)
+    sets |= limits | _member_sets(wanted) | policies.intervals
+    return Table("inet", chains, sets)
 
 
 class _Limit(NamedTuple):
@@ -191,7 +191,7 @@ def _forwarding_chains(
         "judge": Chain(
             (
                 REVOKED_DROP,
-                known_connections(wanted),
+                *known_connections(wanted),
                 *_ours("iifname", foreign, "jump egress-dispatch"),
                 *_into(hosts, "host-forward-in"),
                 *_ours("oifname", foreign, "goto ingress-dispatch"),
@@ -225,7 +225,7 @@ def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[
         "host-input": Chain(
             (
                 REVOKED_DROP,
-                known_connections(wanted),
+                *known_connections(wanted),
                 *(f"{each} accept" for each in MAY_REACH_HOST),
                 *openings(wanted.to_host_ports, "saddr", "dport"),
                 *(policed if wanted.to_host == "policy" else dropped),
