@@ -331,6 +331,32 @@ def test_a_namespace_that_is_not_as_in_kubernetes_is_noted(
         assert said.err == ""
 
 
+HOST = """\
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: a1-eth0}
+spec: {node: a1, interfaceName: eth0, profiles: [%s]}
+"""
+PROFILE = "---\napiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: quiet}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        (HOST % "quiet", True),
+        (HOST % "quiet" + PROFILE, False),
+        (HOST % "projectcalico-default-allow", False),
+        (HOST % "", False),
+    ],
+)
+def test_a_profile_that_does_not_exist_is_noted(tortie: Shell, given: str, noted: bool) -> None:
+    tortie("apply", "-f", tortie.file(NODE % ("a1", 11), "before.yaml"))
+    said = tortie("apply", "-f", tortie.file(given))
+    assert said.code == 0
+    note = "note: HostEndpoint a1-eth0 lists a profile that does not exist (quiet): what its"
+    assert said.err.startswith(note) if noted else said.err == ""
+
+
 @pytest.mark.parametrize(
     ("given", "noted"),
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tortie.model import kinds
 from tortie.model import resources as r
+from tortie.model.validate_rules import BUILT_IN_PROFILE
 
 if TYPE_CHECKING:
     from tortie.store.base import Store
@@ -23,8 +24,9 @@ SAYING = (r.KubernetesNetworkPolicy, r.ClusterNetworkPolicy, r.Namespace, r.Feli
 
 def of_applied(store: Store, given: Sequence[r.Resource]) -> list[str]:
     """The notes on resources that have just been written. Raises StoreError."""
+    found = _without_profile(store, given)
     if not any(isinstance(each, SAYING) for each in given):
-        return []
+        return found
     world = []
     for kind in SAYING:
         for entry in store.list(kinds.prefix(kinds.BY_NAME[kind.__name__])).entries:
@@ -32,7 +34,23 @@ def of_applied(store: Store, given: Sequence[r.Resource]) -> list[str]:
                 world.append(kinds.decode(entry.value))
             except kinds.Undecodable:
                 continue  # hosts hold because of it; what was written is written
-    return _notes(given, world, complete=True)
+    return found + _notes(given, world, complete=True)
+
+
+def _without_profile(store: Store, given: Sequence[r.Resource]) -> list[str]:
+    """Endpoints that list a profile that does not exist: it denies what policies leave to it."""
+    ends = [each for each in given if isinstance(each, r.HostEndpoint | r.WorkloadEndpoint)]
+    if not any(each.spec.profiles for each in ends):
+        return []
+    there = store.list(kinds.prefix(kinds.BY_NAME["Profile"])).entries
+    known = {BUILT_IN_PROFILE, *(entry.key.rpartition("/")[2] for entry in there)}
+    return [
+        f"note: {kinds.kind_of(each).name} {each.metadata.name} lists a profile that does not"
+        f" exist ({name}): what its policies leave undecided is denied; apply a Profile {name}"
+        for each in ends
+        for name in each.spec.profiles
+        if name not in known
+    ]
 
 
 def of_files(given: Sequence[r.Resource]) -> list[str]:
