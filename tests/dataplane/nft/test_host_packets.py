@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from host_rig import PLACES, arrivals, forget, host_rig
-from host_worlds import FORWARD_SHUT, POLICIES, SHUT, TCP, TENANTS, UDP, guard, guarded, steps
+from host_worlds import FORWARD_SHUT, SHUT, TENANTS, UDP, guard, guarded, steps
 from msgspec.structs import replace
 from nft_rig import Packet, Rig
 
-from tortie.desired import Filter, OpenPort, Policy, PortRange, Rule, Side
+from tortie.desired import Filter
 
 pytestmark = pytest.mark.kernel
 
@@ -164,65 +164,6 @@ def test_what_arrives(net: Rig, name: str) -> None:
     assert arriving(net, wanted, due) == (due, due)
 
 
-# --- failsafes and discovery ----------------------------------------------------------------------
-
-EVERY_WAY_SHUT = {
-    "normal": SHUT,
-    "preDNAT": {"pre_dnat": steps("shut")},
-    "untracked": {"untracked_ingress": steps("shut"), "untracked_egress": steps("shut")},
-    "all three": {
-        "pre_dnat": steps("shut"),
-        "untracked_ingress": steps("shut"),
-        "untracked_egress": steps("shut"),
-        **SHUT,
-    },
-}
-
-
-@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("what", EVERY_WAY_SHUT)
-def test_failsafe_ports_stay_open(net: Rig, what: str, family: int) -> None:
-    """Port 9022 for all; what up, and side, may ask. And their answers, where nothing is tracked.
-
-    Discovery is judged too: the neighbour is not known beforehand.
-    """
-    up, side = (f"{PLACES[place][family]}/{(32, 128)[family]}" for place in ("up", "side"))
-    inbound = (OpenPort(TCP, 9022), OpenPort(TCP, 9023, up), OpenPort(TCP, 9024, side))
-    outbound = (OpenPort(TCP, 9053), OpenPort(TCP, 9054, up), OpenPort(TCP, 9055, side))
-    wanted = guarded(
-        guard(**EVERY_WAY_SHUT[what]), failsafe_inbound=inbound, failsafe_outbound=outbound
-    )
-    net.apply(wanted)
-    forget(net)
-    for place in ("host", "up"):
-        net.run(place, "ip", "neigh", "flush", "all")
-    host, far = PLACES["host"][family], PLACES["up"][family]
-    for port in (9022, 9023, 9024):
-        with net.listen("host", port):
-            opened = port != 9024
-            assert net.connect("up", host, port, 2 if opened else 0.2) == opened, port
-    for port in (9053, 9054, 9055, 9056):
-        with net.listen("up", port):
-            opened = port < 9055 or what == "preDNAT"
-            assert net.connect("host", far, port, 2 if opened else 0.2) == opened, port
-
-
-@pytest.mark.parametrize("what", EVERY_WAY_SHUT)
-def test_neighbour_discovery_goes_on(net: Rig, what: str) -> None:
-    opened = (OpenPort(UDP, 9),)
-    net.apply(guarded(guard("*", **EVERY_WAY_SHUT[what]), failsafe_outbound=opened))
-    for place in ("host", "up"):
-        net.run(place, "ip", "-6", "neigh", "flush", "all")
-    asks = Packet(PLACES["host"][1], PLACES["up"][1], UDP, 40000, 9)
-    assert arrivals(net, "host", {"it": asks}, {"it"}) == {"it"}
-    net.run("up", "ip", "-6", "neigh", "flush", "all")
-    net.pings("up", PLACES["host"][1])
-    assert "lladdr" in net.run("up", "ip", "-6", "neigh", "show", PLACES["host"][1])
-
-
-# --- connections ----------------------------------------------------------------------------------
-
-
 def connects(net: Rig, origin: str, to: str, family: int, patience: float = 2) -> bool:
     with net.listen(to, 9080):
         return net.connect(origin, PLACES[to][family], 9080, patience)
@@ -236,24 +177,3 @@ def test_answers_to_what_is_allowed_come_in(net: Rig, shut: str, family: int) ->
     assert connects(net, "host", "up", family)
     assert connects(net, "w1", "up", family)
     assert connects(net, "up", "host", family, 0.2) == (shut == "forward_ingress")
-
-
-@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-def test_what_is_untracked_is_no_connection(net: Rig, family: int) -> None:
-    service = Side(ports=(PortRange(9080, 9080),))
-    policy = Policy(
-        "P/service",
-        (Rule("allow", protocol=TCP, destination=service),),
-        (Rule("allow", protocol=TCP, source=service),),
-    )
-    asked = {"untracked_ingress": steps("service", default="pass")}
-    answered = {"untracked_egress": steps("service", default="pass")}
-    listing = ("conntrack", "-L", "-f", ("ipv4", "ipv6")[family])
-    for parts, opened in (({**asked, **answered}, True), (asked, False), ({}, False)):
-        net.apply(guarded(guard(**parts, **SHUT), policies=(*POLICIES, policy)))
-        forget(net)
-        assert connects(net, "up", "host", family, 2 if opened else 0.2) == opened
-        assert "port=9080" not in net.run("host", *listing)
-    net.apply(guarded(guard()))
-    assert connects(net, "up", "host", family)
-    assert "port=9080" in net.run("host", *listing)

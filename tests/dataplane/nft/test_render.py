@@ -114,6 +114,43 @@ def test_a_host_endpoint_governs_no_workload_s_interface_and_not_lo() -> None:
     assert script_full(render(guarded)) == script_full(render(FULL))
 
 
+NAMED = Filter(
+    (msgspec.structs.replace(WEB, profiles=("Profile/named",)),),
+    (
+        Policy(
+            "Profile/named",
+            ingress=(
+                Rule("log", name="1. look", protocol=6),
+                Rule("log", name="2. look -_./:", source=Side(sets=("corp",))),
+                Rule("pass", name="3"),
+                Rule("deny", name="4" * 100),
+                Rule("allow"),
+            ),
+        ),
+    ),
+    (CORP,),
+    never_from_workloads=(Rule("deny", protocol=4, name="5"),),
+)
+
+
+def test_what_people_call_a_rule_is_told_where_it_stands() -> None:
+    (table, _) = render(NAMED).tables
+    lines = [line for chain in table.chains.values() for line in chain.rules]
+    ends = {"look": 'group 84 comment "1. look"', "jump": 'comment "2. look -_./:"',
+            "pass": 'return comment "3"', "deny": f'counter drop comment "{"4" * 100}"',
+            "never": 'meta l4proto 4 counter drop comment "5"'}  # fmt: skip
+    assert {what: sum(line.endswith(end) for line in lines) for what, end in ends.items()} == (
+        dict.fromkeys(ends, 1)
+    )
+
+
+@pytest.mark.kernel
+def test_nft_takes_names_of_rules() -> None:
+    with fresh_kernel() as nft:
+        nft.run(script_full(render(NAMED)))
+        assert 'comment "2. look -_./:"' in (nft.list_table("inet", "tortie") or "")
+
+
 HOSTILE = (
     'a" drop',
     "a\nflush ruleset",

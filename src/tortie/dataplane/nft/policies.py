@@ -113,7 +113,7 @@ class PolicyChains:
     def plain(self, rules: tuple[Rule, ...]) -> list[str]:
         """Rules that deny, on their own."""
         return [
-            f"{match} counter drop"
+            f"{match} counter drop{_comment(rule)}"
             for rule in rules
             if rule.action == "deny"
             for match in matches(rule, self._members)
@@ -162,8 +162,8 @@ class PolicyChains:
         lines = []
         for index, rule in enumerate(rules):
             found = matches(rule, self._members)
+            comment = _comment(rule)
             if rule.action != "log":
-                comment = f' comment "{words.rule_name(rule.name)}"' if rule.name else ""
                 verdict = verdicts[rule.action] + comment
                 lines += [f"{match} {verdict}".strip() for match in found]
                 continue
@@ -173,7 +173,12 @@ class PolicyChains:
                 once = f"lg_{words.digest(f'{name} {index}')}"
                 body = tuple(f"{match} {log} return" for match in found)
                 self.chains[once] = Chain(body, comment=label)
-                lines.append(f"jump {once}")
+                lines.append(f"jump {once}{comment}")
             else:
-                lines += [f"{match} {log}".strip() for match in found]
+                lines += [f"{match} {log}{comment}".strip() for match in found]
         self.chains[name] = Chain(tuple(lines), comment=label)
+
+
+def _comment(rule: Rule) -> str:
+    """What people call the rule. Raises ValueError."""
+    return f' comment "{words.rule_name(rule.name)}"' if rule.name else ""
