@@ -19,10 +19,12 @@ from tortie.dataplane.nft.ruleset import Ruleset, SetSpec
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0}
 CONNTRACK, NAT = -200, -100
 """Where connections are known (notrack comes before), and where destinations are translated."""
+HOOK = re.compile(r"type filter hook (\w+) priority (\w+); policy accept")
 
 PORTS, ICMP = (6, 17, 132), {"icmp": (1, 4), "icmpv6": (58, 6)}
 GARBAGE = "no port"
 NO_CONNECTION = ("untracked", "invalid")
+Name = str | None
 COMES, GOES = ("prerouting", "input", "forward"), ("forward", "output", "postrouting")
 
 
@@ -79,25 +81,17 @@ class NftTracer:
         self.bases: dict[str, list[tuple[int, str]]] = {}
         for name, chain in self.table.chains.items():
             if chain.hook:
-                found = re.fullmatch(
-                    r"type filter hook (\w+) priority (\w+); policy accept", chain.hook
-                )
+                found = HOOK.fullmatch(chain.hook)
                 if not found:
                     raise ValueError(f"not a hook of ours: {chain.hook}")
                 self.bases.setdefault(found[1], []).append((PRIORITIES[found[2]], name))
 
-    def judge(self, packet: Packet, iif: str | None, oif: str | None, **more) -> bool:
+    def judge(self, packet: Packet, iif: Name, oif: Name, **more) -> bool:
         """Does the packet pass? See `trace`."""
         return self.trace(packet, iif, oif, **more).accepted
 
     def trace(
-        self,
-        packet: Packet,
-        iif: str | None,
-        oif: str | None,
-        *,
-        first_oif: str | None = None,
-        **more,
+        self, packet: Packet, iif: Name, oif: Name, first_oif: Name = None, **more
     ) -> Journey:
         """The way of a packet; `iif` None: from the host itself, `oif` None: to it.
 
@@ -221,17 +215,13 @@ class Line:
 
     def statement(self, word: str) -> Do | None:
         """What does something, or None."""
-        if word == "counter":
-            self.take("counter")
-            return lambda journey: True
-        if word == "notrack":
-            self.take("notrack")
-            return _notrack
+        if word in ("counter", "notrack"):
+            self.take(word)
+            return _notrack if word == "notrack" else lambda journey: True
         if word == "limit":  # never reached here
-            over = "over" in self.words
-            self.take("limit", "rate", *(["over"] if over else []))
-            rate, _, burst, _ = (self.words.pop(0) for _ in range(4))
-            if not (rate.endswith("/second") and burst.isdigit()):
+            over = self.words[2] == "over"
+            phrase = " ".join(self.words.pop(0) for _ in range(6 + over))
+            if not re.fullmatch(r"limit rate (over )?\d+/second burst \d+ packets", phrase):
                 raise ValueError(f"not a limit: {self.text!r}")
             return lambda journey: not over
         if word == "log":
@@ -331,11 +321,7 @@ def _notrack(journey: Journey) -> bool:
 
 
 def _mark(kept: int, added: int) -> Do:
-    def do(journey: Journey) -> bool:
-        journey.mark = journey.mark & kept | added
-        return True
-
-    return do
+    return lambda j: setattr(j, "mark", j.mark & kept | added) or True
 
 
 def _joined(fields: list[Read]) -> Read:
