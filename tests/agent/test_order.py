@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from agent.rig import BASE, ME, Host, batch
+from anyworld import anyworlds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import worlds
 
 from tortie.desired import Desired
 from tortie.model import kinds
@@ -20,7 +20,7 @@ ENDPOINTS = f"{kinds.WORLD}workloadendpoints/"
 
 
 def values(draw) -> dict[str, bytes | None]:
-    return {kinds.key(each): kinds.encode(each) for each in (*BASE[:2], *draw(worlds()))}
+    return {kinds.key(each): kinds.encode(each) for each in (*BASE[:2], *draw(anyworlds(8, 12)))}
 
 
 @st.composite
@@ -55,7 +55,7 @@ def outcome(history: History) -> Desired:
 
 @given(two_ways=histories())
 @settings(
-    max_examples=40, deadline=None,
+    max_examples=25, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 def test_every_way_to_a_world_ends_in_the_same_desired_state(two_ways) -> None:

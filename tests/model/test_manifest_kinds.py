@@ -473,3 +473,16 @@ def test_all_faults_are_told_at_once_and_none_that_comes_from_another() -> None:
         (42, "spec.bpfEnabled"),
         (43, "spec.vxlanPort"),
     ]
+
+
+def test_calicos_settings_take_their_words_in_any_case():
+    text = """\
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {iptablesBackend: nft, nftablesMode: disabled, defaultEndpointToHostAction: ACCEPT}
+"""
+    (loaded,) = manifest.load(text, "felix.yaml")
+    spec = loaded.resource.spec
+    words = (spec.iptables_backend, spec.nftables_mode, spec.default_endpoint_to_host_action)
+    assert words == ("NFT", "Disabled", "Accept")

@@ -226,8 +226,8 @@ def test_a_setting_like_none_is_told_all() -> None:
 
 
 MISTYPED = [
-    ("nftablesMode", "enabled", "did you mean Enabled?"),
-    ("defaultEndpointToHostAction", "DROP", "did you mean Drop?"),
+    ("nftablesMode", "enable", "did you mean Enabled?"),
+    ("defaultEndpointToHostAction", "Dropp", "did you mean Drop?"),
     ("automaticHostEndpoints", "true", "true is not"),
     ("allowVXLANPacketsFromWorkloads", "'yes'", "write true or false"),
     ("vxlanPort", "'4789'", "without quotes"),

@@ -14,7 +14,7 @@ from tortie.model import resources as r
 from tortie.model.decode import child, decode, mended
 from tortie.model.reader import Document, read, to_yaml
 from tortie.model.validate import normalise, validate
-from tortie.model.validate_settings import foreign
+from tortie.model.validate_settings import foreign, spelled
 from tortie.model.words import did_you_mean, quote
 
 __all__ = ["Document", "Loaded", "documents", "load", "load_documents", "plain", "to_yaml"]
@@ -188,6 +188,8 @@ def _resource(data: object, extra: Collection[str]) -> tuple[r.Resource | None, 
     if kind is None:
         return None, problems
     data = {**data, "kind": kind.name}
+    if kind.type is r.FelixConfiguration:
+        data = spelled(data)
     found, wrong = decode(data, kind.type)
     if found is None:
         wrong = [_about_setting(kind, problem) for problem in wrong]

@@ -25,6 +25,11 @@ _LOGS = "the agent logs to its standard error"
 _MARKS = "the firewall's marks are fixed (0x00f00000)"
 _VERDICTS = "allowed packets go on to other tables' rules, denied ones are dropped"
 
+_ANY_CASE = {
+    "nftablesMode": ("Auto", "Enabled", "Disabled"),
+    "iptablesBackend": ("Auto", "NFT", "Legacy"),
+    "defaultEndpointToHostAction": ("Drop", "Return", "Accept"),
+}
 # Settings of Calico's that mean nothing here, and why.
 FOREIGN = {
     **dict.fromkeys(("interfacePrefix", "interfaceExclude"), "those of workloads begin with tor"),
@@ -134,3 +139,18 @@ def _open_ports(path: str, ports: Sequence[r.ProtoPort]) -> Problems:
             yield Problem(f"{quote(str(port.protocol))} has no ports", cure, f"{place}.protocol")
         if port.net is not None:
             yield from checks.parsed(f"{place}.net", port.net, net.parse_net)
+
+
+def spelled(data: dict[str, object]) -> dict[str, object]:
+    """A FelixConfiguration of a file with its words as we spell them: Calico takes any case."""
+    spec = data.get("spec")
+    if not isinstance(spec, dict):
+        return data
+    return {**data, "spec": {name: _word(name, value) for name, value in spec.items()}}
+
+
+def _word(name: object, value: object) -> object:
+    words = _ANY_CASE.get(str(name), ())
+    if not isinstance(value, str):
+        return value
+    return next((word for word in words if word.lower() == value.lower()), value)
