@@ -28,8 +28,9 @@ class NftDriver:
     """Makes our nftables tables equal to the filter of a Desired.
 
     What it remembers only saves work: with nothing remembered it refills our tables as a whole.
-    What decides is switched in one transaction, so that no packet is judged by less than one
-    version.
+    What decides is switched in one transaction, so that no hook judges a packet by less than one
+    version. A packet that is between two hooks then is judged by one version in each: what moves
+    from one evaluation of a host endpoint to another may miss it.
     """
 
     name = "nft"
