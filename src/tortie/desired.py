@@ -281,6 +281,8 @@ class Desired(Struct, frozen=True):
     bgp: Bgp | None = None
     refused: tuple[tuple[str, str], ...] = ()
     """endpoints (ids) of this host that are not served, and why"""
+    idle: tuple[tuple[str, str], ...] = ()
+    """host endpoints (names) of this host that guard no interface now, and why"""
 
 
 class Report(Struct, frozen=True):

@@ -32,7 +32,7 @@ def cases(draw):
     protected=st.sampled_from(((), (), PROTECTED)),
 )
 @settings(
-    max_examples=60,
+    max_examples=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -66,6 +66,28 @@ def test_which_governs_which_interface(resources, expected) -> None:
         assert [each.interface for each in hosts] == sorted(expected)
 
 
+IDLE = {
+    "one that is there": ((host("a", "eth0"),), {}),
+    "a mistyped name": ((host("a", "eht0"),), {"a": "interface eht0 is not on this host"}),
+    "an address that is not here": (
+        (host("a", "", "192.0.2.9"),),
+        {"a": "no interface of this host has an address that it expects"},
+    ),
+    "for all": ((host("a", "*"),), {}),
+    "the second for one interface": (
+        (host("a", "eth0"), host("b", "eth0")),
+        {"b": "another guards its interface, one of a"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("resources", "expected"), IDLE.values(), ids=IDLE)
+def test_one_that_guards_nothing_is_told(resources, expected) -> None:
+    interfaces = {"eth0": ("192.0.2.1",)}
+    told = desired_for(World.of(resources), ME, interfaces=interfaces).idle
+    assert dict(told) == expected
+
+
 def test_workloads_interfaces_and_names_that_no_rule_set_takes_are_not_governed() -> None:
     here = {"tor5": ("172.16.0.1",), 'e"; drop': ("172.16.0.1",), "lo": ("172.16.0.1",)}
     assert on_alpha(host("h", "", "172.16.0.1"), interfaces=here).hosts == ()

@@ -58,6 +58,7 @@ def status(agent: Agent) -> object:
             }
             for name in names
         },
+        "idleHostEndpoints": dict(now.outcome.idle),
         "endpoints": [
             {"id": name, "state": state, "reason": reason, "interface": interface}
             for name, (state, reason, interface) in sorted(endpoint_states(now.outcome).items())

@@ -298,7 +298,10 @@ class Agent:
         endpoints = tuple((each.id, each.interface) for each in desired.filter.endpoints)
         refused = dict(desired.refused) | self._unserved()
         gone = frozenset(missing)
-        return Outcome(desired.revision, endpoints, errors, changed, gone, refused, dataplane)
+        idle = dict(desired.idle)
+        for name, why in idle.items() - self.snapshot.outcome.idle.items():
+            _log.warning("host endpoint %s guards nothing: %s", name, why)
+        return Outcome(desired.revision, endpoints, errors, changed, gone, refused, dataplane, idle)
 
     def _publish(self, doubt: str = "", outcome: Outcome | None = None) -> None:
         """Say how the agent is, to whoever looks at `snapshot` and to the store."""

@@ -46,6 +46,8 @@ class Outcome:
     """endpoints that are not served, and why"""
     dataplane: str = ""
     """which one guards the host; "" before any does"""
+    idle: Mapping[str, str] = field(default_factory=dict)
+    """host endpoints that guard no interface, and why"""
 
 
 def endpoint_states(outcome: Outcome) -> dict[str, tuple[str, str, str]]:

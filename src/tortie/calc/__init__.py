@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tortie import desired as d
-from tortie.calc import policy, routing
+from tortie.calc import hosts, policy, routing
 from tortie.calc.policy import Options
 from tortie.calc.world import World
 from tortie.model import resources as r
@@ -40,6 +40,7 @@ def desired_for(
         links=routing.links(firewall.endpoints),
         bgp=routing.bgp(world, node, firewall.endpoints),
         refused=refused,
+        idle=hosts.idle(world.hosts_on(node), interfaces),
     )
 
 

@@ -34,6 +34,33 @@ def governed(
     return {name: found[name] for name in sorted(found)}
 
 
+def idle(
+    hosts: Sequence[r.HostEndpoint], interfaces: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[str, str], ...]:
+    """The names of those that guard no interface now, and why."""
+    guards = governed(hosts, interfaces)
+    busy = {host.metadata.name for name, host in guards.items() if name in (EVERY, *interfaces)}
+    return tuple(
+        (host.metadata.name, _why_idle(host, interfaces, guards))
+        for host in hosts
+        if host.metadata.name not in busy
+    )
+
+
+def _why_idle(
+    host: r.HostEndpoint,
+    interfaces: Mapping[str, tuple[str, ...]],
+    guards: Mapping[str, r.HostEndpoint],
+) -> str:
+    name = host.spec.interface_name
+    if name and name != EVERY and name not in interfaces:
+        return f"interface {name} is not on this host"
+    if not name and not governed([host], interfaces):
+        return "no interface of this host has an address that it expects"
+    others = {each.metadata.name for each in guards.values()} - {host.metadata.name}
+    return f"another guards its interface, one of {', '.join(sorted(others))}"
+
+
 def _may_be_governed(interface: str) -> bool:
     """Not a workload's and not `lo`; and of a name that can stand in a rule set."""
     return not interface.startswith(d.INTERFACE_PREFIX) and not any(checks.interface("", interface))

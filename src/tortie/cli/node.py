@@ -213,6 +213,9 @@ def _tell(said: Mapping[str, Any], form: Form) -> None:
     drivers: Mapping[str, Any] = said.get("drivers") or {}
     for name, each in drivers.items():
         say(f"  {name}: {text_of(each.get('error')) if each.get('error') else 'ok'}")
+    idle: Mapping[str, Any] = said.get("idleHostEndpoints") or {}
+    for name, why in idle.items():
+        say(f"host endpoint {text_of(name)} guards nothing: {text_of(why)}")
     endpoints = _endpoints(said)
     say(f"endpoints: {_up(said)} of {len(endpoints)} up")
     shown = [each for each in endpoints if form == "wide" or each.get("state") != "up"]
