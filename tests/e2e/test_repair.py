@@ -39,6 +39,8 @@ def rules(site: Site) -> list[str]:
             chain = f"{thing['family']} {thing['table']} {thing['chain']}"
             inside[chain] += 1
             thing["number"] = inside[chain]
+        elif thing.get("name", "").startswith("limit_"):
+            thing.pop("elem", None)  # packets put them there
         elif "elem" in thing:
             thing["elem"] = sorted(json.dumps(each) for each in thing["elem"])
         found.append(f"{kind} {json.dumps(thing, sort_keys=True)}")
