@@ -27,7 +27,7 @@ def cases(draw):
 
 @given(case=cases())
 @settings(
-    max_examples=50,
+    max_examples=40,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

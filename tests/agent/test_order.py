@@ -55,7 +55,7 @@ def outcome(history: History) -> Desired:
 
 @given(two_ways=histories())
 @settings(
-    max_examples=25, deadline=None,
+    max_examples=15, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 def test_every_way_to_a_world_ends_in_the_same_desired_state(two_ways) -> None:
