@@ -214,6 +214,17 @@ def test_what_a_host_endpoint_cuts(guard, connection: Connection, expected: bool
     assert bool(host.conntrack.marks[connection.original]) is expected
 
 
+def test_answers_of_a_failsafe_port_are_not_cut() -> None:
+    """A session older than tracking is tracked backwards if the host speaks first."""
+    answers = [Connection(Way(HOST, FAR, TCP, port, 40000), Way(FAR, HOST, TCP, 40000, port))
+               for port in (8080, 22)]  # fmt: skip
+    closed = firewall(edge("eth0", ingress=DENY, egress=DENY))
+    conntrack = FakeConntrack(answers)
+    open_to_ssh = replace(closed, failsafe_inbound=(d.OpenPort(TCP, 22),))
+    Revocation(conntrack, machine()).apply(open_to_ssh)
+    assert [conntrack.marks[each.original] for each in answers] == [d.REVOKED, 0]
+
+
 def test_a_translated_connection_is_judged_by_where_it_goes() -> None:
     """A port of the host that is a workload's."""
     translated = tcp(FAR, HOST, 8080, behind=WEB, at=80)

@@ -111,6 +111,12 @@ class Interpreter:
         tiers = endpoint.ingress if direction == "ingress" else endpoint.egress
         return self._normal(endpoint, tiers, direction, packet).verdict
 
+    def answers_failsafe(self, packet: Packet) -> bool:
+        """Is it what the host would send back from a port that no host endpoint closes?"""
+        return self._is_open(
+            self._filter.failsafe_inbound, packet, packet.source_port, packet.destination
+        )
+
     # --- the hooks ----------------------------------------------------------------------------
 
     def _before_routing(self, packet: Packet, incoming: str) -> Generator[Step, None, bool]:

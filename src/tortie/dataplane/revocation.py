@@ -94,6 +94,7 @@ class _Judge:
             chain(alike.nets(old), alike.nets(new), self._crossing.nets),
         )
         self._source_ports = _asks_for_source_ports(new) or _asks_for_source_ports(old)
+        self._failsafes = {each.port for one in (old, new) for each in one.failsafe_inbound}
         self.cuts_any = False
         """a connection that was looked at should have the bit"""
         self._known: dict[tuple[object, ...], _Changed] = {}
@@ -104,7 +105,8 @@ class _Judge:
         # All that the verdict hangs on.
         like = self._alike.of
         behind = like(reply.source) if reply.source != target else None
-        ports = source_port if self._source_ports else None, port, reply.source_port
+        told = self._source_ports or source_port in self._failsafes
+        ports = source_port if told else None, port, reply.source_port
         key = like(source), like(target), behind, protocol, ports, icmp, master
         found = self._known.get(key)
         if found is None:
@@ -129,6 +131,9 @@ class _Judge:
     def _deniers(self, reading: Interpreter, packet: Packet, target: Packet) -> set[Asker]:
         incoming = self._crossing.interface(packet.source)
         outgoing = self._crossing.interface(target.destination)
+        if incoming is None and reading.answers_failsafe(packet):
+            # One that was there before it was tracked begins with whoever spoke first since.
+            return set()
         return {
             (step.guard, step.direction)
             for step in reading.steps(packet, incoming, outgoing, target)
