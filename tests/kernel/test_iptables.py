@@ -8,6 +8,7 @@ import pytest
 from namespaces import inside_fresh
 
 from tortie.errors import KernelError
+from tortie.kernel import process
 from tortie.kernel.iptables import Family, Iptables, IptablesPort, Variant
 from tortie.kernel.iptables_fake import FakeIptables
 
@@ -131,3 +132,17 @@ def test_a_namespace_has_its_own() -> None:
         with inside_fresh():
             assert Iptables("legacy").save(4) == ""
             assert Iptables("legacy").stamp() == ()
+
+
+@pytest.mark.kernel
+def test_a_table_that_cannot_be_read_does_not_look_empty() -> None:
+    with inside_fresh():
+        door = Iptables("nft")
+        door.restore(4, FIRST)
+        native = "add chain ip {0} c; add rule ip {0} c ct state established accept"
+        process.run(["nft", f"add table ip nat; {native.format('nat')}"])
+        assert "tor-a" in door.save(4), "a table that is none of ours"
+        process.run(["nft", native.format("filter")])
+        with pytest.raises(KernelError, match="cannot read into its table filter"):
+            door.save(4)
+        door.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import socket
 import struct
 from pathlib import Path
@@ -24,7 +25,10 @@ Stamp = tuple[int, ...]
 LOCK_SECONDS = 10
 """How long legacy waits for others who hold its lock, which is one for all namespaces."""
 
+# What `save` says of a table with rules that only nft can read, and then nothing else of it.
+_UNREADABLE = re.compile(r"^# Table `(raw|mangle|filter)' is incompatible", re.MULTILINE)
 _PROGRAM = {4: "iptables", 6: "ip6tables"}
+_NFT_FAMILY = {4: "ip", 6: "ip6"}
 # A name of /proc/self would be that of the main thread, which may be in another namespace.
 _TABLES = {4: "/proc/thread-self/net/ip_tables_names", 6: "/proc/thread-self/net/ip6_tables_names"}
 # linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h: IPT_SO_GET_INFO, IP6T_SO_GET_INFO
@@ -61,9 +65,18 @@ class Iptables:
         process.run([program, "--wait", str(LOCK_SECONDS), "--noflush"], stdin=script)
 
     def save(self, family: Family) -> str:
-        """All tables that are there, as `restore` takes them. Makes none. Raises KernelError,
-        Missing."""
-        return process.run([f"{_PROGRAM[family]}-{self.variant}-save"]).stdout
+        """All tables that are there, as `restore` takes them. Makes none.
+
+        Raises KernelError, Missing: also if one cannot be read, which must not look empty.
+        """
+        saved = process.run([f"{_PROGRAM[family]}-{self.variant}-save"]).stdout
+        unreadable = _UNREADABLE.search(saved)
+        if unreadable:
+            raise KernelError(
+                f"somebody put rules that iptables cannot read into its table {unreadable[1]}",
+                f"see `nft list ruleset`, and keep such rules out of table {_NFT_FAMILY[family]} {unreadable[1]}",
+            )
+        return saved
 
     def stamp(self) -> Stamp:
         """Something cheap that is another after anybody changed anything.
