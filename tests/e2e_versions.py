@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 from e2e_leak import Attempt, Delta, Findings, Lived, Part, Version
@@ -23,7 +24,7 @@ from tortie.lab.probe import Pair, endpoint_addresses
 from tortie.model import kinds
 from tortie.model import resources as r
 from tortie.model.normalise import normalise
-from tortie.node import host_interfaces
+from tortie.node import host_facts
 from tortie.store.addresses import server_addresses
 from tortie.store.base import MAX_OPS, Delete, Op, Put
 
@@ -135,7 +136,7 @@ class Changes:
 def interfaces(site: Site, host: str) -> dict[str, tuple[str, ...]]:
     """The interfaces of a host as its agent knows them."""
     with netns.entered(site.space(host)), contextlib.closing(Netlink()) as netlink:
-        return host_interfaces(netlink)
+        return dict(host_facts(netlink, Path("/nonexistent")).interfaces)
 
 
 @dataclass

@@ -96,7 +96,8 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
     ),
     "random": ({"ipam/allocator.py", "store/syncer.py"}, "only those who step aside for others"),
     "threading": (
-        {"agent/report.py", "agent/server.py", "kernel/monitor.py", "kernel/nflog.py", "store",
+        {"agent/periodic.py", "agent/report.py", "agent/server.py", "kernel/monitor.py",
+         "kernel/nflog.py", "store",
          "plugins/workload.py", "bgp/fake.py", "cli/output.py", "lab"},
         "one colour: threads at the edges only, no locks in the core",
     ),
@@ -110,7 +111,7 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
 THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "prometheus_client"}
 
 PURE = (
-    "model", "desired.py", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
+    "model", "desired", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
     "dataplane/alike.py", "dataplane/interpreter.py", "dataplane/matching.py",
     "dataplane/nft/hosts.py", "dataplane/nft/render.py", "dataplane/nft/rules.py",
     "dataplane/nft/policies.py", "dataplane/nft/ruleset.py", "dataplane/nft/words.py",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+from pathlib import Path
 
 import msgspec
 
 from tortie.agent import api, server
 from tortie.agent.belief import Memory
 from tortie.agent.events import KernelChanged, Stop
-from tortie.agent.loop import Agent
+from tortie.agent.loop import Agent, HostFacts
 from tortie.agent.metrics import Metrics
 from tortie.agent.report import Reporter, Writer
 from tortie.agent.settings import Settings
@@ -66,7 +67,7 @@ def run(settings: Settings) -> int:
             bird,
         ),
         probes=(guard.drifted, lambda: not bird.alive()),
-        facts=lambda: host_interfaces(netlink),
+        facts=lambda: host_facts(netlink, settings.secrets_dir),
         memory=Memory(settings.state_dir),
         reporter=Reporter(settings.node, writer.write, _stale(store, settings.node)),
         recorder=metrics,
@@ -137,21 +138,41 @@ def _host_routes(
     return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): sessions}
 
 
-def host_interfaces(netlink: NetlinkPort) -> dict[str, tuple[str, ...]]:
-    """The interfaces of this host that are no workload's, with their addresses; `lo` is not one.
-
-    Raises KernelError.
+def host_facts(netlink: NetlinkPort, secrets_dir: Path) -> HostFacts:
+    """The interfaces of this host that are no workload's, with their addresses and MTUs (`lo` is
+    not one), and its files of secrets. Raises KernelError.
     """
-    names = {
-        link.index: link.name
+    mine = [
+        link
         for link in netlink.links()
         if link.name != "lo" and not link.name.startswith(INTERFACE_PREFIX)
-    }
-    found: dict[str, list[str]] = {name: [] for name in names.values()}
+    ]
+    found: dict[int, list[str]] = {link.index: [] for link in mine}
     for address in netlink.addresses():
-        if address.index in names:
-            found[names[address.index]].append(address.prefix.partition("/")[0])
-    return {name: tuple(sorted(found[name])) for name in sorted(found)}
+        if address.index in found:
+            found[address.index].append(address.prefix.partition("/")[0])
+    return HostFacts(
+        interfaces={link.name: tuple(sorted(found[link.index])) for link in mine},
+        mtus={link.name: link.mtu for link in mine},
+        secrets=secrets_in(secrets_dir),
+    )
+
+
+def secrets_in(directory: Path) -> dict[str, str]:
+    """The texts of the files in a directory, by name, without the line end; none if it is absent.
+
+    A file that others than its owner may read, or that is no text, is left out and said so.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        try:
+            if path.stat().st_mode & 0o077:
+                _log.warning("%s is not used: others may read it (chmod 600)", path)
+            elif path.is_file():
+                found[path.name] = path.read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            _log.warning("%s is not used: %s", path, type(error).__name__)
+    return found
 
 
 def _stale(store: Store, node: str) -> frozenset[str]:

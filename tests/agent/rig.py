@@ -18,7 +18,7 @@ from worlds import CALICO, meta, node, workload
 
 from tortie.agent.belief import Memory
 from tortie.agent.events import Event, Stop
-from tortie.agent.loop import Agent
+from tortie.agent.loop import Agent, HostFacts
 from tortie.agent.metrics import Metrics
 from tortie.agent.report import Reporter
 from tortie.agent.settings import Settings
@@ -196,10 +196,10 @@ class Host:
     def _write(self, key: str, value: bytes | None) -> None:
         self.written.append((key, None if value is None else msgspec.json.decode(value)))
 
-    def _facts(self) -> dict[str, tuple[str, ...]]:
+    def _facts(self) -> HostFacts:
         if self.blind:
             raise KernelError(self.blind)
-        return dict(self.interfaces)
+        return HostFacts(dict(self.interfaces))
 
     def at(self, when: float, *things: Any) -> None:
         self.time.at(when, *things)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from agent.rig import BASE, Host, batch
 from namespaces import eventually, inside_fresh, ip
@@ -12,7 +14,9 @@ from tortie.agent.events import KernelChanged
 from tortie.kernel.monitor import KernelEvent, Monitor
 from tortie.kernel.rtnetlink import Address, Change, Netlink
 from tortie.kernel.rtnetlink_fake import FakeNetlink
-from tortie.node import host_interfaces
+from tortie.node import host_facts
+
+NOWHERE = Path("/nonexistent")
 
 EDGE = host_endpoint("edge", "172.18.0.1", "fd18::1")
 
@@ -64,7 +68,7 @@ def test_links_without_addresses_count_and_those_of_workloads_and_lo_do_not() ->
                                  ("tor1", "169.254.9.9/32"))
         ]
     )  # fmt: skip
-    assert host_interfaces(kernel) == {"eth0": ("172.18.0.1", "fd18::1"), "eth1": ()}
+    assert host_facts(kernel, NOWHERE).interfaces == {"eth0": ("172.18.0.1", "fd18::1"), "eth1": ()}
 
 
 def link(name: str, deleted: bool = False) -> KernelEvent:
@@ -96,7 +100,7 @@ def test_an_address_or_link_that_comes_or_goes_in_the_kernel_is_told_and_read() 
             ):  # fmt: skip
                 ip(command)
                 eventually(lambda told=told: told in events, f"{told} among {events}")
-                assert host_interfaces(netlink) == expected
+                assert host_facts(netlink, NOWHERE).interfaces == expected
         finally:
             monitor.stop()
             netlink.close()

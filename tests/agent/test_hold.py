@@ -12,7 +12,7 @@ from validation import make
 
 from tortie.agent.belief import Memory
 from tortie.agent.events import KernelChanged, Stop
-from tortie.agent.loop import Agent
+from tortie.agent.loop import Agent, HostFacts
 from tortie.agent.metrics import Metrics
 from tortie.agent.report import Reporter
 from tortie.agent.settings import Settings
@@ -31,7 +31,7 @@ def agent_with(nft: FakeNft, directory: Path) -> Agent:
         Settings("a1", "memory:", directory, directory),
         drivers=(driver,),
         probes=(driver.drifted,),
-        facts=dict,
+        facts=HostFacts,
         memory=Memory(directory),
         reporter=Reporter("a1", lambda key, value: None, frozenset()),
         recorder=Metrics("a1"),

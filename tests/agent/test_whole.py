@@ -15,7 +15,7 @@ from worlds import node, policy
 from tortie.agent import loop, report
 from tortie.agent.belief import Memory
 from tortie.agent.events import BelieveStore, Stop
-from tortie.agent.loop import Agent
+from tortie.agent.loop import Agent, HostFacts
 from tortie.agent.metrics import Metrics
 from tortie.agent.report import Reporter, Writer
 from tortie.agent.settings import Settings
@@ -51,7 +51,7 @@ class Running:
             Settings(node=ME, store="memory:"),
             drivers=(self.filter, self.bird),
             probes=(),
-            facts=dict,
+            facts=HostFacts,
             memory=Memory(directory),
             reporter=Reporter(ME, self.writer.write, stale),
             recorder=Metrics(ME),

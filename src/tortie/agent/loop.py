@@ -36,8 +36,19 @@ _TOLERATED = f"{kinds.WORLD}workloadendpoints/"
 """An endpoint that cannot be read is simply not served; anything else might be what forbids."""
 
 Probe = Callable[[], bool]
-Facts = Callable[[], Mapping[str, tuple[str, ...]]]
-"""The interfaces of the host that are no workload's, with their addresses. Raises KernelError."""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What the agent must know of its host: see `calc.desired_for`."""
+
+    interfaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mtus: Mapping[str, int] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+Facts = Callable[[], HostFacts]
+"""Raises KernelError."""
 
 
 class Recorder(Protocol):
@@ -237,12 +248,15 @@ class Agent:
             return
         started = self._clock()
         try:
+            facts = self._facts()
             desired = desired_for(
                 self._world,
                 self._settings.node,
                 self._revision,
                 protected=self._protected,
-                interfaces=self._facts(),
+                interfaces=facts.interfaces,
+                mtus=facts.mtus,
+                secrets=facts.secrets,
             )
         except TortieError as error:
             outcome = replace(

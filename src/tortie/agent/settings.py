@@ -23,6 +23,8 @@ class Settings(Struct, frozen=True):
     """sockets, pid files and generated configuration; lost at reboot"""
     state_dir: Path = Path("/var/lib/tortie")
     """what must survive a reboot: which store this host believes"""
+    secrets_dir: Path = Path("/etc/tortie/secrets")
+    """passwords that stay on the host, one to a file; only their owner may read them"""
     metrics_address: str = "127.0.0.1"
     metrics_port: int = 9091
     """0: no TCP port for metrics and health"""

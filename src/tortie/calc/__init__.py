@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tortie import desired as d
-from tortie.calc import hosts, policy, routing
+from tortie.calc import hosts, nat, peering, policy, routing, tunnels
 from tortie.calc.policy import Options
 from tortie.calc.world import World
 from tortie.model import resources as r
 
 NO_INTERFACES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+NO_MTUS: Mapping[str, int] = MappingProxyType({})
+NO_SECRETS: Mapping[str, str] = MappingProxyType({})
 
 __all__ = ["Options", "World", "desired_for"]
 
@@ -23,22 +25,28 @@ def desired_for(
     cluster_default: str = "tenant",
     protected: tuple[str, ...] = (),
     interfaces: Mapping[str, tuple[str, ...]] = NO_INTERFACES,
+    mtus: Mapping[str, int] = NO_MTUS,
+    secrets: Mapping[str, str] = NO_SECRETS,
 ) -> d.Desired:
     """All that should hold on host `node` of this world.
 
-    `interfaces` are those of the host that are no workload's, with their addresses (without mask).
+    `interfaces` are those of the host that are no workload's, with their addresses (without mask),
+    `mtus` their MTUs in bytes. `secrets` are the texts of the host's own files of secrets, by name.
     `protected` are addresses (such as the store's) that no namespace default reaches.
     """
     options = Options(cluster_default, protected)
     local, refused = _local(world, node, options)
     firewall = policy.firewall(world, node, local, options, interfaces)
+    firewall = tunnels.guard(world, node, nat.translate(world, node, firewall))
+    routes = (*routing.routes(world, node, firewall.endpoints), *tunnels.routes(world, node))
     return d.Desired(
         node=node,
         revision=revision,
         filter=firewall,
-        routes=routing.routes(world, node, firewall.endpoints),
+        routes=tuple(sorted(routes, key=lambda route: route.prefix)),
         links=routing.links(firewall.endpoints),
-        bgp=routing.bgp(world, node, firewall.endpoints),
+        vxlan=tunnels.vxlan(world, node, interfaces, mtus),
+        bgp=peering.bgp(world, node, firewall.endpoints, secrets),
         refused=refused,
         idle=hosts.idle(world.hosts_on(node), interfaces),
     )

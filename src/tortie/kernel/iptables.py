@@ -74,7 +74,7 @@ class Iptables:
         if unreadable:
             raise KernelError(
                 f"somebody put rules that iptables cannot read into its table {unreadable[1]}",
-                f"see `nft list ruleset`, and keep such rules out of table {_NFT_FAMILY[family]} {unreadable[1]}",
+                f"see `nft list table {_NFT_FAMILY[family]} {unreadable[1]}`, put them elsewhere",
             )
         return saved
 

@@ -57,7 +57,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("Node", r.Node, "nodes", ("no",)),
     Kind("FelixConfiguration", r.FelixConfiguration, "felixconfigurations", ("felixconfig",)),
     Kind("BGPConfiguration", r.BGPConfiguration, "bgpconfigurations", ("bgpconfig",)),
+    Kind("Secret", r.Secret, "secrets", (), namespaced=True, api_version="v1"),
+    Kind("BGPFilter", r.BGPFilter, "bgpfilters", ()),
     Kind("BGPPeer", r.BGPPeer, "bgppeers", ()),
+    Kind("IPAMConfiguration", r.IPAMConfiguration, "ipamconfigurations", ("ipamconfig",)),
+    Kind("IPReservation", r.IPReservation, "ipreservations", ()),
     Kind("IPPool", r.IPPool, "ippools", ("pool",)),
     Kind(
         "BlockAffinity",

@@ -67,16 +67,24 @@ from tortie.model.rules import TierSpec as TierSpec
 from tortie.model.rules import UInt32 as UInt32
 from tortie.model.settings import FelixConfigurationSpec as FelixConfigurationSpec
 from tortie.model.settings import ProtoPort as ProtoPort
+from tortie.model.specs import AddCommunity as AddCommunity
 from tortie.model.specs import BarrierSpec as BarrierSpec
+from tortie.model.specs import Bfd as Bfd
 from tortie.model.specs import BGPConfigurationSpec as BGPConfigurationSpec
+from tortie.model.specs import BGPFilterRule as BGPFilterRule
+from tortie.model.specs import BGPFilterSpec as BGPFilterSpec
 from tortie.model.specs import BGPPeerSpec as BGPPeerSpec
 from tortie.model.specs import BlockAffinitySpec as BlockAffinitySpec
 from tortie.model.specs import ClusterInformationSpec as ClusterInformationSpec
 from tortie.model.specs import Community as Community
 from tortie.model.specs import EndpointPort as EndpointPort
+from tortie.model.specs import FilterCommunities as FilterCommunities
+from tortie.model.specs import FilterOperation as FilterOperation
 from tortie.model.specs import HostEndpointSpec as HostEndpointSpec
+from tortie.model.specs import IPAMConfigurationSpec as IPAMConfigurationSpec
 from tortie.model.specs import IpNat as IpNat
 from tortie.model.specs import IPPoolSpec as IPPoolSpec
+from tortie.model.specs import IPReservationSpec as IPReservationSpec
 from tortie.model.specs import NamespaceSpec as NamespaceSpec
 from tortie.model.specs import NodeAddress as NodeAddress
 from tortie.model.specs import NodeBgp as NodeBgp
@@ -87,9 +95,12 @@ from tortie.model.specs import NodeWireguard as NodeWireguard
 from tortie.model.specs import OrchRef as OrchRef
 from tortie.model.specs import Password as Password
 from tortie.model.specs import PrefixAdvertisement as PrefixAdvertisement
+from tortie.model.specs import PrefixLength as PrefixLength
+from tortie.model.specs import PrependAsPath as PrependAsPath
 from tortie.model.specs import QosControls as QosControls
 from tortie.model.specs import SecretKeyRef as SecretKeyRef
 from tortie.model.specs import ServiceCidr as ServiceCidr
+from tortie.model.specs import SetPriority as SetPriority
 from tortie.model.specs import WorkloadEndpointSpec as WorkloadEndpointSpec
 
 # --- kinds ------------------------------------------------------------------------------------
@@ -174,6 +185,42 @@ class BGPPeer(Plain, frozen=True, tag_field="kind", tag="BGPPeer"):
     api_version: CalicoV3 = field(name="apiVersion")
     metadata: Metadata
     spec: BGPPeerSpec = BGPPeerSpec()
+
+
+class BGPFilter(Plain, frozen=True, tag_field="kind", tag="BGPFilter"):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: BGPFilterSpec = BGPFilterSpec()
+
+
+class IPReservation(Plain, frozen=True, tag_field="kind", tag="IPReservation"):
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: IPReservationSpec = IPReservationSpec()
+
+
+class IPAMConfiguration(Plain, frozen=True, tag_field="kind", tag="IPAMConfiguration"):
+    """Its name is `default`."""
+
+    api_version: CalicoV3 = field(name="apiVersion")
+    metadata: Metadata
+    spec: IPAMConfigurationSpec = IPAMConfigurationSpec()
+
+
+class Secret(Plain, frozen=True, tag_field="kind", tag="Secret"):
+    """Kubernetes' Secret: `data` is base64, `string_data` (only when written) plain text."""
+
+    api_version: Literal["v1"] = field(name="apiVersion")
+    metadata: Metadata
+    type: str = "Opaque"
+    data: dict[str, str] = {}
+    string_data: dict[str, str] = {}
+    immutable: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"Secret({self.metadata.namespace}/{self.metadata.name})"
+
+    __str__ = __repr__
 
 
 class ClusterInformation(Plain, frozen=True, tag_field="kind", tag="ClusterInformation"):
@@ -270,6 +317,10 @@ Resource = (
     | GlobalNetworkSet
     | BGPConfiguration
     | BGPPeer
+    | BGPFilter
+    | IPReservation
+    | IPAMConfiguration
+    | Secret
     | ClusterInformation
     | Namespace
     | KubernetesNetworkPolicy

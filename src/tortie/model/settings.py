@@ -56,3 +56,16 @@ class FelixConfigurationSpec(Plain, frozen=True):
     """ours; tenant: the default of namespaces that say none"""
     protected_nets: list[str] | None = None
     """ours; prefixes that no namespace default reaches, besides nodes, their peers and the store"""
+    vxlan_vni: int | None = field(default=None, name="vxlanVNI")
+    """4096"""
+    vxlan_mtu: int | None = field(default=None, name="vxlanMTU")
+    """0: computed from the interface that the node's address is on"""
+    vxlan_mtu_v6: int | None = field(default=None, name="vxlanMTUV6")
+    nat_outgoing_address: str | None = None
+    """none: that of the interface by which packets leave"""
+    nat_outgoing_exclusions: Literal["IPPoolsOnly", "IPPoolsAndHostIPs"] | None = None
+    """IPPoolsOnly: what is not translated"""
+    nat_port_range: str | int | None = None
+    """none, or FIRST:LAST: source ports of what is translated"""
+    floating_ips: Switch | None = field(default=None, name="floatingIPs")
+    """Enabled (Calico: Disabled): whether an endpoint's ipNATs are heeded"""

@@ -158,7 +158,18 @@ class SecretKeyRef(Plain, frozen=True):
 
 
 class Password(Plain, frozen=True):
+    """Where a password is: a key of a Secret in the store, or (ours) a file on each host."""
+
     secret_key_ref: SecretKeyRef | None = None
+    file: str | None = None
+    """ours; name of a file in the agent's directory of secrets"""
+
+
+class Bfd(Plain, frozen=True):
+    """Ours: a session counts as dead after `multiplier` times `interval` of silence."""
+
+    interval: str = "200ms"
+    multiplier: int = 3
 
 
 class ServiceCidr(Plain, frozen=True):
@@ -197,6 +208,8 @@ class BGPConfigurationSpec(Plain, frozen=True):
     program_cluster_routes: str | None = None
     ipv4_normal_route_priority: int | None = None
     ipv6_normal_route_priority: int | None = None
+    node_mesh_bfd: Bfd | None = field(default=None, name="nodeMeshBFD")
+    """ours; none: no BFD in the mesh"""
 
 
 class BGPPeerSpec(Plain, frozen=True):
@@ -218,6 +231,86 @@ class BGPPeerSpec(Plain, frozen=True):
     filters: list[str] = []
     local_workload_selector: str = ""
     reverse_peering: Literal["Auto", "Manual"] | None = None
+    bfd: Bfd | None = None
+    """ours"""
+    max_prefixes: int | None = None
+    """ours; 100000: how many routes of each family are taken from the peer"""
+
+
+class PrefixLength(Plain, frozen=True):
+    min: int | None = None
+    max: int | None = None
+
+
+class FilterCommunities(Plain, frozen=True):
+    values: list[str] = []
+
+
+class AddCommunity(Plain, frozen=True):
+    value: str
+
+
+class PrependAsPath(Plain, frozen=True):
+    prefix: list[AsNumber] = []
+
+
+class SetPriority(Plain, frozen=True):
+    value: int
+
+
+class FilterOperation(Plain, frozen=True):
+    """Exactly one of them."""
+
+    add_community: AddCommunity | None = None
+    prepend_as_path: PrependAsPath | None = field(default=None, name="prependASPath")
+    set_priority: SetPriority | None = None
+
+
+class BGPFilterRule(Plain, frozen=True):
+    action: Literal["Accept", "Reject"]
+    cidr: str | None = None
+    match_operator: Literal["Equal", "NotEqual", "In", "NotIn"] | None = None
+    prefix_length: PrefixLength | None = None
+    source: Literal["RemotePeers"] | None = None
+    interface: str | None = None
+    peer_type: Literal["eBGP", "iBGP"] | None = None
+    communities: FilterCommunities | None = None
+    as_path_prefix: list[AsNumber] | None = None
+    priority: int | None = None
+    operations: list[FilterOperation] | None = None
+
+
+class BGPFilterSpec(Plain, frozen=True):
+    """Per direction and family; the first rule that matches decides."""
+
+    export_v4: list[BGPFilterRule] = field(default_factory=list, name="exportV4")
+    import_v4: list[BGPFilterRule] = field(default_factory=list, name="importV4")
+    export_v6: list[BGPFilterRule] = field(default_factory=list, name="exportV6")
+    import_v6: list[BGPFilterRule] = field(default_factory=list, name="importV6")
+
+
+class IPReservationSpec(Plain, frozen=True):
+    """Addresses that are never assigned; those in use stay."""
+
+    reserved_cidrs: list[str] = field(default_factory=list, name="reservedCIDRs")
+
+
+class IPAMConfigurationSpec(Plain, frozen=True):
+    """The settings of address assignment; None: the default."""
+
+    strict_affinity: bool | None = None
+    """False: a node may borrow addresses from the blocks of others"""
+    max_blocks_per_host: int | None = None
+    """0: 20"""
+    auto_allocate_blocks: bool | None = None
+    """True"""
+    kube_virt_vm_address_persistence: Literal["Enabled", "Disabled"] | None = field(
+        default=None, name="kubeVirtVMAddressPersistence"
+    )
+    ip_cooldown_seconds: int | None = None
+    """60 (Calico: 0)"""
+    leak_grace_period: str | None = None
+    """ours; 15m: how long an address must belong to nobody before it is freed; 0s: never freed"""
 
 
 class ClusterInformationSpec(Plain, frozen=True):

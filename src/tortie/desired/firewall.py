@@ -1,36 +1,12 @@
-"""What should hold on one host, as plain frozen data: calc makes it, drivers consume it.
-
-Addresses are canonical text without a mask ("10.0.0.1", "fd00::1"), prefixes are canonical CIDRs.
-All names here are validated or generated: safe in a rule set or a configuration file.
-"""
+"""The firewall of one host, as plain frozen data."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct
 
-Family = Literal[4, 6]
-Action = Literal["allow", "deny", "pass", "log"]
-Dataplane = Literal["auto", "nft", "iptables", "iptables-nft", "iptables-legacy"]
-"""`auto`: nft, or iptables where the kernel has no nft; `iptables`: the variant is found out."""
-
-INTERFACE_PREFIX = "tor"
-"""Every workload interface of ours begins so; what no endpoint speaks for is dropped."""
-
-ROUTE_PROTOCOL = 84
-"""The kernel's route protocol number of the routes that the agent owns."""
-
-GATEWAY_V4 = "169.254.1.1"
-GATEWAY_V6 = "fe80::1"
-GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-"""The host's end of every workload link has this MAC, so a workload that moves notices nothing."""
-
-MARK_MASK = 0x00F00000
-"""The bits of the packet mark that are ours; all others are left as they are."""
-
-REVOKED = 0x00800000
-"""The bit of the connection mark that says: policy no longer allows this connection."""
+from tortie.desired.common import Action, Dataplane, Family
 
 
 class PortRange(Struct, frozen=True, order=True):
@@ -183,6 +159,37 @@ class PortSet(Struct, frozen=True):
     members: frozenset[tuple[str, int, int]] = frozenset()
 
 
+class NatOutgoing(Struct, frozen=True):
+    """Connections from `sources` to what is in none of `exclude` leave under another address.
+
+    That of the interface they leave by, or (one of) `address`, FIRST or FIRST-LAST; `ports`, if
+    given, are the ports that they get. Never what a floating address speaks for.
+    """
+
+    family: Family
+    sources: tuple[str, ...]
+    exclude: tuple[str, ...]
+    address: str = ""
+    ports: PortRange | None = None
+
+
+class Floating(Struct, frozen=True, order=True):
+    """A floating address of a workload here, one to one: what is sent to `external` reaches
+    `internal`, policy sees `internal`; what `internal` sends out of all `Filter.inside` leaves as
+    `external`, and so does what it sends to itself by it."""
+
+    external: str
+    internal: str
+
+
+class Encapsulated(Struct, frozen=True):
+    """VXLAN packets that this host takes: UDP to `port`, from `sources` (addresses of other hosts)
+    only. From anybody else they are dropped, before host endpoints are asked."""
+
+    port: int
+    sources: tuple[str, ...]
+
+
 class Filter(Struct, frozen=True):
     """The firewall. Every id that an endpoint or rule names is present here."""
 
@@ -205,108 +212,10 @@ class Filter(Struct, frozen=True):
     """drop what belongs to no tracked connection and begins none"""
     dataplane: Dataplane = "auto"
     """which driver makes this so"""
-
-
-class Route(Struct, frozen=True, order=True):
-    """A route that the agent owns: to a local workload by `device`, or (None) a blackhole.
-
-    `source` is the preferred source address (the node's), or "".
-    """
-
-    prefix: str
-    device: str | None = None
-    source: str = ""
-
-
-class Link(Struct, frozen=True, order=True):
-    """A workload's interface on the host, and the permanent neighbours behind it."""
-
-    interface: str
-    addresses: tuple[str, ...] = ()
-    mac: str | None = None
-
-
-class BgpPeer(Struct, frozen=True):
-    """A BGP session. `name` is unique on the host and safe as a BIRD symbol."""
-
-    name: str
-    address: str
-    remote_as: int
-    local_as: int
-    port: int = 179
-    passive: bool = False
-    kind: Literal["mesh", "node", "global"] = "global"
-    upstream: bool = False
-    """may send a default route, and prefixes that cover our pools"""
-    next_hop: Literal["auto", "self", "keep"] = "auto"
-    reflector_client: bool = False
-    cluster_id: str | None = None
-    source_address: str | None = None
-    ttl_security: int = 0
-    """hops; 0: off"""
-    keepalive: int | None = None
-    """seconds"""
-    restart_time: int = 120
-    """seconds of graceful restart"""
-    allow_local_as: int = 0
-
-
-class Bgp(Struct, frozen=True):
-    """What BIRD should do on this host."""
-
-    router_id: str
-    local_as: int
-    listen_port: int = 179
-    listen_addresses: tuple[str, ...] = ()
-    """empty: all"""
-    source_v4: str | None = None
-    source_v6: str | None = None
-    peers: tuple[BgpPeer, ...] = ()
-    originate: tuple[str, ...] = ()
-    """blocks of this host, and single addresses here that lie in no block of this host"""
-    pools: tuple[str, ...] = ()
-    """prefixes of all pools: only routes inside them are told to peers"""
-    no_export: tuple[str, ...] = ()
-    """pools that are told to nobody"""
-
-
-class Desired(Struct, frozen=True):
-    """All that should hold on host `node`, as of store revision `revision`."""
-
-    node: str
-    revision: int
-    filter: Filter = Filter()
-    routes: tuple[Route, ...] = ()
-    links: tuple[Link, ...] = ()
-    bgp: Bgp | None = None
-    refused: tuple[tuple[str, str], ...] = ()
-    """endpoints (ids) of this host that are not served, and why"""
-    idle: tuple[tuple[str, str], ...] = ()
-    """host endpoints (names) of this host that guard no interface now, and why"""
-
-
-class Report(Struct, frozen=True):
-    """What a driver did. `missing`: interfaces of endpoints that are not on this host yet."""
-
-    changed: int = 0
-    missing: frozenset[str] = frozenset()
-    dataplane: str = ""
-    """which one is in force, if the driver had a choice"""
-
-
-class Driver(Protocol):
-    """Makes the kernel (or BIRD) equal to a Desired, again and again."""
-
-    name: str
-
-    def prepare(self) -> None:
-        """Before the store is read: set up what must hold at once; change nothing that is there.
-
-        Raises KernelError, Missing.
-        """
-
-    def apply(self, desired: Desired) -> Report:
-        """Read, diff, apply. All or as much as the kernel takes; raises KernelError or BgpError."""
-
-    def close(self) -> None:
-        """Let go of sockets and helpers. What is in the kernel stays."""
+    nat_outgoing: tuple[NatOutgoing, ...] = ()
+    """at most one for each family"""
+    floating: tuple[Floating, ...] = ()
+    inside: tuple[str, ...] = ()
+    """prefixes that a floating address never hides a workload from: those of all pools"""
+    encapsulated: Encapsulated | None = None
+    """None: this host has no VXLAN, and our rules say nothing of it"""
