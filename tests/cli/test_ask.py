@@ -11,10 +11,12 @@ import pytest
 import yaml
 from cli_rig import Said, Shell
 from json_schema import faults, printed
+from worlds import workload
 
 from tortie.explain.answer import Answer
 from tortie.explain.oracle import REASONS
 from tortie.lab import plan, spec, state
+from tortie.model import kinds
 from tortie.store.base import Put
 
 ROOT = Path(__file__).parents[2]
@@ -322,6 +324,17 @@ def test_an_endpoint_that_cannot_be_read_is_left_out_and_anything_else_refused(
     said = stocked("can", "web", "api", "tcp/80")
     assert (said.code, said.out) == (2, "")
     store.close()
+
+
+def test_an_endpoint_whose_address_was_anothers_first_is_left_out(stocked: Shell) -> None:
+    store = stocked.store()
+    late = workload("shop/late", "10.65.0.1", on="a1", labels={"role": "api"})
+    store.commit([Put(kinds.key(late), kinds.encode(late))])
+    store.close()
+    said = stocked("can", "late", "db", "tcp/5432")
+    assert said.code == 2
+    assert "a1-tortie-late-eth0 is refused by its host: 10.65.0.1/32 belongs to " in said.err
+    assert stocked("can", "web", "db", "tcp/5432").code == 1, "no rights by the other's labels"
 
 
 @pytest.mark.parametrize(("tty", "no_colour", "word"), [

@@ -50,6 +50,25 @@ def test_what_is_put_is_got_and_listed_at_its_revision(world: World, store: Stor
     assert store.list(world.prefix).revision >= revision
 
 
+def test_what_is_written_again_keeps_the_revision_at_which_it_came_to_be(
+    world: World, store: Store
+) -> None:
+    key = world.prefix + "a"
+    before = store.list(world.prefix).revision
+    first = store.commit([Put(key, b"1")])
+    second = store.commit([Put(key, b"2", first)])
+    store.commit([Delete(key)])
+    third = store.commit([Put(key, b"3")])
+    last = store.commit([Put(key, b"4")])
+    entry = store.get(key)
+    assert entry is not None and (entry.created, entry.revision) == (third, last)
+    assert store.list(world.prefix).entries == (entry,)
+    with watching(store, world.prefix, before) as watch:
+        seen = [event.entry for event in events_until(watch, last)]
+    told = [(each.created, each.revision) if each else None for each in seen]
+    assert told == [(first, first), (first, second), None, (third, third), (third, last)]
+
+
 def test_an_empty_value_is_a_value(world: World, store: Store) -> None:
     before = store.list(world.prefix).revision
     revision = store.commit([Put(world.prefix + "a", b"")])

@@ -12,7 +12,7 @@ import pytest
 
 from tortie.errors import Compacted, StoreError, StoreUnavailable
 from tortie.store import sqlite_file
-from tortie.store.base import Put
+from tortie.store.base import Delete, Put
 from tortie.store.sqlite import SqliteStore
 
 INCREMENT = """
@@ -166,8 +166,42 @@ def other_database(path: Path) -> None:
 def newer_schema(path: Path) -> None:
     SqliteStore(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     connection.close()
+
+
+def first_schema(path: Path) -> None:
+    """The file as it is, in the tables of the first version."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE entry DROP COLUMN created")
+        connection.execute("ALTER TABLE log DROP COLUMN created")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
+    store = SqliteStore(path)
+    first = store.commit([Put("/a", b"1")])
+    store.commit([Put("/b", b"1")])
+    gone = store.commit([Delete("/b")])
+    store.close()
+    first_schema(path)
+    store, other = SqliteStore(path), SqliteStore(path)
+    entry = store.get("/a")
+    assert entry is not None and (entry.value, entry.revision, entry.created) == (
+        b"1",
+        first,
+        first,
+    )
+    last = other.commit([Put("/a", b"2")])
+    seen = store.watch("/", first - 1).next(1)
+    assert seen is not None and seen.revision == last
+    assert [each.entry and each.entry.created for each in seen.events] == [
+        first, first + 1, None, first
+    ]  # fmt: skip
+    assert gone == last - 1
+    store.close()
+    other.close()
 
 
 def damaged(path: Path) -> None:

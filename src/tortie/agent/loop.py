@@ -169,7 +169,10 @@ class Agent:
     def _fold(self, batch: Batch) -> None:
         for event in batch.changes:
             entry = event.entry
-            self._world.fold(event.key, None if entry is None else entry.value)
+            if entry is None:
+                self._world.fold(event.key, None)
+            else:
+                self._world.fold(event.key, entry.value, entry.created)
             self._reporter.seen(event.key, None if entry is None else entry.revision)
         self._read, self._lost = batch.in_sync, ""
         self._identity, self._revision = batch.identity, batch.revision

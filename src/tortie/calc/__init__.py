@@ -9,6 +9,7 @@ from tortie import desired as d
 from tortie.calc import hosts, nat, peering, policy, routing, tunnels
 from tortie.calc.policy import Options
 from tortie.calc.world import World
+from tortie.model import kinds
 from tortie.model import resources as r
 
 NO_INTERFACES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -57,7 +58,8 @@ def _local(
 ) -> tuple[list[r.WorkloadEndpoint], tuple[tuple[str, str], ...]]:
     """The endpoints that this host can serve, and why it cannot serve the others.
 
-    Two that claim one interface or address: the first by name has it, the other is refused.
+    An address has the endpoint that claimed it first, on whichever host (see `claims`); of two that
+    claim one interface of this host, the first by name has it.
     One that claims a node's address or the store's would draw the fabric's traffic to itself.
     """
     fabric = policy.fabric_addresses(world, options, peers=False)
@@ -66,15 +68,26 @@ def _local(
     for endpoint in world.endpoints_on(node):
         name = policy.endpoint_id(endpoint)
         spec = endpoint.spec
-        claims = [spec.interface_name, *spec.ip_networks]
-        clash = next((claim for claim in claims if claim in taken), None)
+        lost = {
+            address: owner
+            for address, owner in world.claims.lost(kinds.key(endpoint))
+            if address in spec.ip_networks
+        }
         if not spec.interface_name.startswith(d.INTERFACE_PREFIX):
             refused.append((name, f"interface names begin with {d.INTERFACE_PREFIX!r} here"))
         elif stolen := sorted(set(fabric) & set(spec.ip_networks)):
             refused.append((name, f"{stolen[0]} is the fabric's: a node's or the store's"))
-        elif clash is not None:
-            refused.append((name, f"{clash} belongs to {taken[clash]}"))
+        elif lost:
+            refused.append((name, _belongs(world, *min(lost.items()))))
+        elif spec.interface_name in taken:
+            refused.append((name, f"{spec.interface_name} belongs to {taken[spec.interface_name]}"))
         else:
-            taken |= dict.fromkeys(claims, name)
+            taken[spec.interface_name] = name
             served.append(endpoint)
     return served, tuple(refused)
+
+
+def _belongs(world: World, address: str, owner: str) -> str:
+    """That an address is another endpoint's, which claimed it first."""
+    other = world.all(r.WorkloadEndpoint)[owner]
+    return f"{address} belongs to {policy.endpoint_id(other)} on host {other.spec.node}"

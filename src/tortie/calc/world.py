@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tortie.calc import kubernetes, placed, settings
+from tortie.calc.claims import Claims
 from tortie.calc.members import (
     NAME_LABELS,
     NAMESPACE_LABEL,
@@ -51,6 +52,8 @@ class World:
     members: Members = field(default_factory=Members)
     policies: dict[str, Placed] = field(default_factory=dict)
     """all policies that are enforced"""
+    claims: Claims = field(default_factory=Claims)
+    """of workload endpoints (store keys) on addresses: theirs, as CIDRs, and floating ones"""
     _hosts: dict[str, dict[str, r.HostEndpoint]] = field(default_factory=dict)
     """host endpoints by node, then key"""
     _automatic: dict[str, r.HostEndpoint] = field(default_factory=dict)
@@ -69,9 +72,10 @@ class World:
         """The resources of a kind by store key."""
         return self._by_type.get(kind, {})  # type: ignore[return-value]
 
-    def fold(self, key: str, value: bytes | None) -> None:
+    def fold(self, key: str, value: bytes | None, created: int = 0) -> None:
         """Take in a stored value, or (None) that the key is gone.
 
+        `created` is the revision at which the key came to be.
         A value that cannot be read, or is not valid, is noted and otherwise as if it were gone.
         """
         self.unreadable.pop(key, None)
@@ -81,9 +85,9 @@ class World:
                 resource = _read(key, value)
             except kinds.Undecodable as error:
                 self.unreadable[key] = str(error)
-        self.put(key, resource)
+        self.put(key, resource, created)
 
-    def put(self, key: str, resource: r.Resource | None) -> None:
+    def put(self, key: str, resource: r.Resource | None, created: int = 0) -> None:
         """Set what is at a key."""
         old = self._pop(key)
         if resource is not None:
@@ -92,6 +96,10 @@ class World:
             self.policies[key] = _POLICIES[type(resource)](resource)
         else:
             self.policies.pop(key, None)
+        if isinstance(old, r.WorkloadEndpoint) or isinstance(resource, r.WorkloadEndpoint):
+            claimed = _claimed(resource) if isinstance(resource, r.WorkloadEndpoint) else ()
+            for other in self.claims.put(key, claimed, created):
+                self._refresh(other, self.all(r.WorkloadEndpoint)[other])
         for each in (old, resource):
             self._refresh(key, each)
 
@@ -204,7 +212,9 @@ class World:
         kind: Kind
         match resource:
             case r.WorkloadEndpoint(spec=spec):
-                nets, ports, kind = tuple(spec.ip_networks), spec.ports, "workload"
+                lost = {address for address, _ in self.claims.lost(kinds.key(resource))}
+                nets = tuple(each for each in spec.ip_networks if each not in lost)
+                ports, kind = spec.ports, "workload"
                 labels = self._inherited(spec.profiles) | labels
             case r.HostEndpoint(spec=host):
                 nets, ports, kind = _nets(host.expected_ips), host.ports, "host"
@@ -269,6 +279,11 @@ def _given_labels(resource: r.Resource) -> dict[str, str]:
             return {NAMESPACE_LABEL: meta.namespace or "default"}
         case _:
             return {}
+
+
+def _claimed(endpoint: r.WorkloadEndpoint) -> list[str]:
+    floating = [host_cidr(each.external_ip) for each in endpoint.spec.ip_nats]
+    return [*endpoint.spec.ip_networks, *floating]
 
 
 def node_cidrs(node: r.Node) -> tuple[str, ...]:

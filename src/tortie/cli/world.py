@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 NOT_ASKED = frozenset(
     kinds.BY_NAME[name].plural
     for name in (
-        "BGPConfiguration", "BlockAffinity", "ClusterInformation", "Barrier",
+        "BGPConfiguration", "BGPFilter", "BlockAffinity", "ClusterInformation", "Barrier",
+        "IPAMConfiguration", "IPReservation", "Secret",
         "StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy",
     )
 )  # fmt: skip
@@ -85,18 +86,36 @@ def of_store() -> World:
 def _read(store: Store) -> list[r.Resource]:
     """All that matters, as of one revision. An endpoint that cannot be read is left out, as hosts
     do; anything else might be what forbids."""
-    found = []
-    for entry in store.list(kinds.WORLD).entries:
+    found: list[r.Resource] = []
+    owners: dict[str, r.WorkloadEndpoint] = {}
+    # In the order in which hosts see claims on one address: the first has it.
+    for entry in sorted(store.list(kinds.WORLD).entries, key=lambda each: (each.created, each.key)):
         plural = entry.key.removeprefix(kinds.WORLD).partition("/")[0]
         if plural in NOT_ASKED:
             continue
         try:
-            found.append(kinds.decode(entry.value))
+            resource = kinds.decode(entry.value)
         except kinds.Undecodable as error:
             if plural != kinds.BY_NAME["WorkloadEndpoint"].plural:
                 raise kinds.Undecodable(f"{entry.key}: {error.message}") from error
             complain(f"note: {entry.key} cannot be read, so it is left out")
+            continue
+        if isinstance(resource, r.WorkloadEndpoint) and not _claims(resource, owners):
+            continue
+        found.append(resource)
     return found
+
+
+def _claims(endpoint: r.WorkloadEndpoint, owners: dict[str, r.WorkloadEndpoint]) -> bool:
+    """Whether an endpoint has all the addresses that it claims: if not, its host refuses it."""
+    lost = [address for address in endpoint.spec.ip_networks if address in owners]
+    for address in endpoint.spec.ip_networks:
+        owners.setdefault(address, endpoint)
+    if not lost:
+        return True
+    name, other = endpoint.metadata.name, owners[lost[0]].metadata.name
+    complain(f"note: {name} is refused by its host: {lost[0]} belongs to {other}")
+    return False
 
 
 def _lab(url: str) -> Lab | None:

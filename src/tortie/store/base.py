@@ -20,7 +20,7 @@ MAX_OPS = 128  # etcd's default --max-txn-ops
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A stored value; `revision` is that of the commit that wrote it last, `created` of the one
-    that made the key since it was last absent (0: this store does not say)."""
+    that made it, since the key was last absent."""
 
     key: str
     value: bytes

@@ -27,7 +27,8 @@ def range_end(prefix: bytes) -> bytes:
 
 def entry_of(kv: pb.KeyValue) -> Entry:
     """A key that others wrote and that is not UTF-8 keeps its bytes as surrogates."""
-    return Entry(kv.key.decode(errors="surrogateescape"), kv.value, kv.mod_revision)
+    key = kv.key.decode(errors="surrogateescape")
+    return Entry(key, kv.value, kv.mod_revision, kv.create_revision)
 
 
 @dataclass(frozen=True)

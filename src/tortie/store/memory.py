@@ -93,7 +93,8 @@ class MemoryStore:
         events = []
         for op in ops:
             if isinstance(op, Put):
-                entry = Entry(op.key, op.value, revision)
+                there = self._entries.get(op.key)
+                entry = Entry(op.key, op.value, revision, there.created if there else revision)
                 self._entries[op.key] = entry
                 events.append(Event(op.key, entry))
             elif not isinstance(op, Check) and op.key in self._entries:

@@ -44,20 +44,22 @@ class SqliteStore:
     def get(self, key: str) -> Entry | None:
         """See base.Store."""
         check_key(key)
-        query = "SELECT value, revision FROM entry WHERE key = ?"
+        query = "SELECT value, revision, created FROM entry WHERE key = ?"
         with self._file.use() as connection:
             row = connection.execute(query, (key.encode(),)).fetchone()
-        return Entry(key, bytes(row[0]), row[1]) if row else None
+        return Entry(key, bytes(row[0]), row[1], row[2]) if row else None
 
     def list(self, prefix: str) -> Listing:
         """See base.Store."""
         check_key(prefix)
-        query = "SELECT key, value, revision FROM entry WHERE key >= ? AND key < ? ORDER BY key"
+        columns = "key, value, revision, created"
+        query = f"SELECT {columns} FROM entry WHERE key >= ? AND key < ? ORDER BY key"
         with self._file.use() as connection:
             connection.execute("BEGIN")
             revision, _ = _state(connection)
             rows = connection.execute(query, _range(prefix)).fetchall()
-        return Listing(tuple(Entry(bytes(k).decode(), bytes(v), r) for k, v, r in rows), revision)
+        entries = (Entry(bytes(key).decode(), bytes(value), *when) for key, value, *when in rows)
+        return Listing(tuple(entries), revision)
 
     def commit(self, ops: Sequence[Op]) -> int:
         """See base.Store. Waits up to five seconds for other processes' commits."""
@@ -161,7 +163,7 @@ class SqliteWatch:
             if not trimmed <= self._after <= revision:
                 raise compacted(self._after)
             rows = connection.execute(
-                "SELECT revision, key, value FROM log"
+                "SELECT revision, key, value, created FROM log"
                 " WHERE revision > ? AND key >= ? AND key < ? ORDER BY revision, key",
                 (self._after, *_range(self._prefix)),
             ).fetchall()
@@ -189,11 +191,16 @@ def _apply(connection: sqlite3.Connection, op: Op, revision: int) -> bool:
     if isinstance(op, Check):
         return False
     value = op.value if isinstance(op, Put) else None
+    created = None
     if value is not None:
-        connection.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", (key, value, revision))
+        query = "SELECT created FROM entry WHERE key = ?"
+        there = connection.execute(query, (key,)).fetchone()
+        created = there[0] if there else revision
+        row = (key, value, revision, created)
+        connection.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)", row)
     elif connection.execute("DELETE FROM entry WHERE key = ?", (key,)).rowcount == 0:
         return False
-    connection.execute("INSERT INTO log VALUES (?, ?, ?)", (revision, key, value))
+    connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", (revision, key, value, created))
     return True
 
 
@@ -208,6 +215,6 @@ def _range(prefix: str) -> tuple[bytes, bytes]:
     return start, start[:-1] + bytes([start[-1] + 1])
 
 
-def _event(revision: int, key: bytes, value: bytes | None) -> Event:
+def _event(revision: int, key: bytes, value: bytes | None, created: int) -> Event:
     name = bytes(key).decode()
-    return Event(name, None if value is None else Entry(name, bytes(value), revision))
+    return Event(name, None if value is None else Entry(name, bytes(value), revision, created))

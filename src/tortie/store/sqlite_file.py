@@ -19,18 +19,28 @@ from pathlib import Path
 from tortie.errors import StoreError, StoreUnavailable
 
 APPLICATION = 0x746F7274  # PRAGMA application_id: "tort"
-SCHEMA = 1  # PRAGMA user_version
+SCHEMA = 2  # PRAGMA user_version
 BUSY_SECONDS = 5.0
 
 # Keys are blobs: text with a NUL inside would be cut short in comparisons. A log row without a
-# value is a tombstone. `compacted`: the log holds the commits after this revision.
+# value is a tombstone. `compacted`: the log holds the commits after this revision. `created`: the
+# revision at which the key came to be.
 TABLES = """
 CREATE TABLE state (identity TEXT NOT NULL, revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
-CREATE TABLE entry (key BLOB PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL)
-  WITHOUT ROWID;
-CREATE TABLE log (revision INTEGER, key BLOB, value BLOB, PRIMARY KEY (revision, key))
-  WITHOUT ROWID;
+CREATE TABLE entry (key BLOB PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL,
+  created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE log (revision INTEGER, key BLOB, value BLOB, created INTEGER,
+  PRIMARY KEY (revision, key)) WITHOUT ROWID;
 """
+
+# A file of schema 1 did not say when a key came to be: when it was last written is the best guess.
+_FROM_1 = (
+    "ALTER TABLE entry ADD COLUMN created INTEGER NOT NULL DEFAULT 0",
+    "UPDATE entry SET created = revision",
+    "ALTER TABLE log ADD COLUMN created INTEGER",
+    "UPDATE log SET created = revision WHERE value IS NOT NULL",
+    "PRAGMA user_version = 2",
+)
 
 # Primary result codes after which trying again may help; the rest means a file that is no good.
 PASSING = {
@@ -132,6 +142,8 @@ def _connect(path: Path) -> sqlite3.Connection:
                 f"{path} was written by a newer Tortie (schema {schema}, known up to {SCHEMA})",
                 "upgrade Tortie on this machine",
             )
+        if schema < SCHEMA:
+            _upgrade(connection)
         # WAL without a sync per commit: a power cut may take back the last commits, not tear one.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("SELECT revision FROM state").fetchone()
@@ -139,6 +151,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an older version up to this one; whoever comes first does it."""
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+        for statement in _FROM_1:
+            connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 def _drop_stale_log(path: Path, log: FileId | None) -> None:
