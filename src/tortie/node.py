@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from tortie.agent.belief import Memory
 from tortie.agent.events import KernelChanged, Stop
 from tortie.agent.loop import Agent, HostFacts
 from tortie.agent.metrics import Metrics
+from tortie.agent.periodic import Periodic
 from tortie.agent.report import Reporter, Writer
 from tortie.agent.settings import Settings
 from tortie.bgp.bird import BirdDriver
@@ -34,7 +36,7 @@ from tortie.kernel.nft import Nft
 from tortie.kernel.rtnetlink import Netlink, NetlinkPort
 from tortie.kernel.sysctl import Sysctl
 from tortie.model import kinds
-from tortie.plugins import workload
+from tortie.plugins import node_address, workload
 from tortie.plugins.request import Request
 from tortie.store import open_store, url
 from tortie.store.addresses import server_addresses
@@ -42,6 +44,9 @@ from tortie.store.base import Store
 from tortie.store.syncer import Syncer
 
 _log = logging.getLogger("tortie")
+
+ADDRESS_SECONDS = 30.0
+"""How often the host's address is found out again."""
 
 
 def run(settings: Settings) -> int:
@@ -51,6 +56,7 @@ def run(settings: Settings) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     process.call_me("tortie-agent")
+    methods = address_methods(settings)
     _log.info("agent of node %s, store %s", settings.node, url.redact(settings.store))
     store = open_store(settings.store)
     writer = Writer(store)
@@ -80,14 +86,40 @@ def run(settings: Settings) -> int:
     syncer = Syncer(store, kinds.WORLD, agent.queue.put)
     log_reader = LogReader(_print_logged)
     _open_doors(settings, agent, metrics, _host_routes(store, settings.node, bird))
+    tasks = _tasks(settings, store, methods)
     for start in (writer.start, monitor.start, log_reader.start, syncer.start):
         start()
+    for task in tasks:
+        task.start()
     try:
         agent.run()
     finally:
+        for task in tasks:
+            task.stop()
         for stop in (syncer.stop, monitor.stop, log_reader.stop, writer.stop, store.close):
             stop()
     return 0
+
+
+def address_methods(settings: Settings) -> dict[Family, node_address.Method]:
+    """How this host's addresses are found out, by family; none: its Node says them.
+
+    Raises UsageError.
+    """
+    given: dict[Family, str] = {4: settings.ip, 6: settings.ip6}
+    return {family: node_address.parse(text, family) for family, text in given.items() if text}
+
+
+def _tasks(
+    settings: Settings, store: Store, methods: dict[Family, node_address.Method]
+) -> list[Periodic]:
+    """What this agent does beside its loop."""
+    tasks = []
+    if methods:
+        netlink = Netlink()
+        find = partial(node_address.keep, store, settings.node, netlink, methods)
+        tasks.append(Periodic("address of this host", find, ADDRESS_SECONDS))
+    return tasks
 
 
 def firewall(forced: Dataplane | None = None) -> Firewall:

@@ -30,5 +30,8 @@ class Settings(Struct, frozen=True):
     """0: no TCP port for metrics and health"""
     dataplane: Dataplane | None = None
     """the firewall's, whatever the store says; None: what the store says"""
+    ip: str = ""
+    """how this host's IPv4 address is found out and written into its Node; "": as the Node says"""
+    ip6: str = ""
     resync_seconds: float = 30.0
     """how often everything is compared with the kernel even if nothing seems to have changed"""

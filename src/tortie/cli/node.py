@@ -79,6 +79,13 @@ def node() -> None:
     "--dataplane", type=click.Choice(DATAPLANES), metavar="NAME",
     help=f"Which firewall: {', '.join(DATAPLANES)}; by default as FelixConfiguration says.",
 )  # fmt: skip
+@click.option(
+    "--ip", metavar="HOW", default="",
+    help="Find out this host's IPv4 address and write it into its Node: first-found,"
+    " interface=NAME, skip-interface=NAME, cidr=CIDR, can-reach=ADDRESS, or the address."
+    " By default the Node says it.",
+)  # fmt: skip
+@click.option("--ip6", metavar="HOW", default="", help="The same for IPv6.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -89,6 +96,8 @@ def run(
     metrics_port: int,
     resync: float,
     dataplane: Dataplane | None,
+    ip: str,
+    ip6: str,
 ) -> None:
     """Be the agent of this host, until SIGTERM or SIGINT.
 
@@ -115,6 +124,8 @@ def run(
         metrics_address=metrics_address,
         metrics_port=metrics_port,
         dataplane=dataplane,
+        ip=ip,
+        ip6=ip6,
         resync_seconds=resync,
     )
     ctx.exit(ctx.obj.run_agent(settings))
