@@ -90,7 +90,7 @@ def test_status_of_an_agent_that_has_read_nothing(served: Path) -> None:
     assert client.call("GET", "/status", at=served) == {
         "node": "alpha", "state": "starting", "reason": "the store has not been read yet",
         "revision": 0, "storeRevision": 0, "storeLost": "", "cluster": "",
-        "dataplane": "", "drivers": {}, "idleHostEndpoints": {}, "endpoints": [],
+        "dataplane": "", "drivers": {}, "idleHostEndpoints": {}, "notes": [], "endpoints": [],
     }  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def test_status_tells_drivers_endpoints_and_the_store(host: Host, served: Path) 
         "revision": 6, "storeRevision": 7, "storeLost": "no answer", "cluster": "g1",
         "dataplane": "nft",
         "idleHostEndpoints": {},
+        "notes": [],
         "drivers": {
             "bird": {"changed": 0, "error": "not today"},
             "links": {"changed": 1, "error": ""},

@@ -25,6 +25,7 @@ READY = {
     "node": "a1", "state": "ready", "reason": "", "revision": 7, "storeRevision": 8,
     "storeLost": "", "dataplane": "iptables-nft",
     "idleHostEndpoints": {"a1-typo": "interface eht0 is not on this host"},
+    "notes": ["BGP peer tor-a is left out: there is no Secret bgp"],
     "drivers": {"firewall": {"changed": 1, "error": ""}},
     "endpoints": [
         {"id": "shop/web", "interface": "tor1", "state": "up", "reason": ""},
@@ -48,6 +49,7 @@ def test_a_node_that_is_ready(tortie: Shell, serve: Serve) -> None:
     assert "node a1 is ready" in said.out
     assert "the dataplane is iptables-nft" in said.out
     assert "host endpoint a1-typo guards nothing: interface eht0 is not on this host" in said.out
+    assert "note: BGP peer tor-a is left out: there is no Secret bgp" in said.out
     assert "endpoints: 1 of 2 up" in said.out
     assert "no interface" in said.out
     assert "shop/web" not in said.out

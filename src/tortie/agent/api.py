@@ -59,6 +59,7 @@ def status(agent: Agent) -> object:
             for name in names
         },
         "idleHostEndpoints": dict(now.outcome.idle),
+        "notes": list(now.outcome.notes),
         "endpoints": [
             {"id": name, "state": state, "reason": reason, "interface": interface}
             for name, (state, reason, interface) in sorted(endpoint_states(now.outcome).items())

@@ -315,10 +315,15 @@ class Agent:
         endpoints = tuple((each.id, each.interface) for each in desired.filter.endpoints)
         refused = dict(desired.refused) | self._unserved()
         gone = frozenset(missing)
+        notes = tuple(_plain(each) for each in desired.notes)
+        for each in set(notes) - set(self.snapshot.outcome.notes):
+            _log.warning("%s", each)
         idle = dict(desired.idle)
         for name, why in idle.items() - self.snapshot.outcome.idle.items():
             _log.warning("host endpoint %s guards nothing: %s", name, why)
-        return Outcome(desired.revision, endpoints, errors, changed, gone, refused, dataplane, idle)
+        return Outcome(
+            desired.revision, endpoints, errors, changed, gone, refused, dataplane, notes, idle
+        )
 
     def _publish(self, doubt: str = "", outcome: Outcome | None = None) -> None:
         """Say how the agent is, to whoever looks at `snapshot` and to the store."""

@@ -46,6 +46,8 @@ class Outcome:
     """endpoints that are not served, and why"""
     dataplane: str = ""
     """which one guards the host; "" before any does"""
+    notes: tuple[str, ...] = ()
+    """what else is not as somebody asked for"""
     idle: Mapping[str, str] = field(default_factory=dict)
     """host endpoints that guard no interface, and why"""
 

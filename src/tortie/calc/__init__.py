@@ -39,6 +39,7 @@ def desired_for(
     local, refused = _local(world, node, options)
     firewall = policy.firewall(world, node, local, options, interfaces)
     firewall = tunnels.guard(world, node, nat.translate(world, node, firewall))
+    bgp = peering.bgp(world, node, firewall.endpoints, secrets)
     routes = (*routing.routes(world, node, firewall.endpoints), *tunnels.routes(world, node))
     return d.Desired(
         node=node,
@@ -47,8 +48,9 @@ def desired_for(
         routes=tuple(sorted(routes, key=lambda route: route.prefix)),
         links=routing.links(firewall.endpoints),
         vxlan=tunnels.vxlan(world, node, interfaces, mtus),
-        bgp=peering.bgp(world, node, firewall.endpoints, secrets),
+        bgp=bgp,
         refused=refused,
+        notes=peering.notes(bgp),
         idle=hosts.idle(world.hosts_on(node), interfaces),
     )
 

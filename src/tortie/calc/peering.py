@@ -48,6 +48,12 @@ def bgp(
     )
 
 
+def notes(bgp: d.Bgp | None) -> tuple[str, ...]:
+    """What is not as somebody asked for, in words for people."""
+    withheld = bgp.withheld if bgp else ()
+    return tuple(f"BGP peer {name} is left out: {why}" for name, why in withheld)
+
+
 def _strays(own_blocks: Iterable[str], endpoints: Iterable[d.Endpoint]) -> list[str]:
     """Local addresses that lie in no block of this host: told to others one by one."""
     networks = [ipaddress.ip_network(block) for block in own_blocks]

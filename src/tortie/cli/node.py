@@ -227,6 +227,8 @@ def _tell(said: Mapping[str, Any], form: Form) -> None:
     idle: Mapping[str, Any] = said.get("idleHostEndpoints") or {}
     for name, why in idle.items():
         say(f"host endpoint {text_of(name)} guards nothing: {text_of(why)}")
+    for note in said.get("notes") or []:
+        say(f"note: {text_of(note)}")
     endpoints = _endpoints(said)
     say(f"endpoints: {_up(said)} of {len(endpoints)} up")
     shown = [each for each in endpoints if form == "wide" or each.get("state") != "up"]

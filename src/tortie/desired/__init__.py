@@ -63,6 +63,9 @@ class Desired(Struct, frozen=True):
     """endpoints (ids) of this host that are not served, and why"""
     idle: tuple[tuple[str, str], ...] = ()
     """host endpoints (names) of this host that guard no interface now, and why"""
+    notes: tuple[str, ...] = ()
+    """what else is not as somebody asked for, in words for people: a BGP peer that is left out for
+    want of its password, a floating address that another endpoint has"""
 
 
 class Report(Struct, frozen=True):
