@@ -233,7 +233,7 @@ def test_sessions_of_this_host(tortie: Shell, serve: Serve) -> None:
     )
     said = tortie("bgp", "status")
     assert said.code == 0
-    assert said.lines[0][:4] == ["SESSION", "PEER", "AS", "STATE"]
+    assert said.lines[0][:4] == ["PEER", "ADDRESS", "AS", "STATE"]
     assert said.lines[1][:4] == ["mesh_a2", "172.16.1.12", "65001", "Established"]
     (found,) = json.loads(tortie("bgp", "status", "-o", "json").out)
     assert (found["peerAddress"], found["remoteAs"]) == ("172.16.1.12", 65001)

@@ -1,4 +1,4 @@
-"""`tortie bgp`: sessions as BIRD reports them to the agents."""
+"""`tortie bgp`: sessions and routes as BIRD reports them to the agents."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ import click
 
 from tortie.cli.node import ask
 from tortie.cli.output import Column, Form, complain, form_option, show
-from tortie.cli.where import agents
-from tortie.errors import AgentError, UsageError
-from tortie.model.words import did_you_mean, quote
+from tortie.cli.routes import routes, why
+from tortie.cli.where import agents, hosts_of
 
 Session = Mapping[str, Any]
 _NODE: Column[Session] = Column("NODE", lambda each: each.get("node"))
 _COLUMNS: Sequence[Column[Session]] = (
-    Column("SESSION", lambda each: each.get("name")),
-    Column("PEER", lambda each: each.get("peerAddress")),
+    Column("PEER", lambda each: each.get("peer") or each.get("name")),
+    Column("ADDRESS", lambda each: each.get("peerAddress")),
     Column("AS", lambda each: each.get("remoteAs")),
     Column("STATE", lambda each: each.get("state")),
     Column("SINCE", lambda each: each.get("since")),
     Column("IMPORTED", lambda each: each.get("imported")),
+    Column("REFUSED", lambda each: each.get("filtered")),
     Column("EXPORTED", lambda each: each.get("exported")),
     Column("PREFERRED", lambda each: each.get("preferred"), wide=True),
+    Column("KIND", lambda each: each.get("kind"), wide=True),
+    Column("BFD", lambda each: each.get("bfd"), wide=True),
+    Column("SESSION", lambda each: each.get("name"), wide=True),
     Column("LAST ERROR", lambda each: each.get("lastError")),
 )
 
 
 @click.group()
 def bgp() -> None:
-    """BGP sessions.
+    """BGP sessions and routes.
 
     \b
     tortie bgp status
+    tortie bgp why 10.65.1.0/26
     """
+
+
+bgp.add_command(routes)
+bgp.add_command(why)
 
 
 @bgp.command()
@@ -50,10 +58,8 @@ def status(ctx: click.Context, node: str | None, form: Form) -> None:
     \b
     tortie bgp status -o wide
     """
-    asked = agents()
+    asked = hosts_of(agents(), node)
     several = bool(asked[0][0])
-    if node is not None:
-        asked = _only(asked, node)
 
     def read(host: str, answer: Any) -> list[dict[str, Any]]:
         sessions = answer if isinstance(answer, list) else []
@@ -73,22 +79,3 @@ def status(ctx: click.Context, node: str | None, form: Form) -> None:
         )
     if failed:
         ctx.exit(1)
-
-
-def _only(asked: Sequence[tuple[str, Any]], node: str) -> list[tuple[str, Any]]:
-    """The one host of this name. Raises UsageError, AgentError."""
-    hosts = [host for host, _ in asked]
-    if hosts == [""]:
-        return [(own, socket) for own, socket in asked if _is_here(socket, node)]
-    if node not in hosts:
-        raise UsageError(f"there is no host {quote(node)} in this lab", did_you_mean(node, hosts))
-    return [(host, socket) for host, socket in asked if host == node]
-
-
-def _is_here(socket: Any, node: str) -> bool:
-    from tortie import client
-
-    here = client.call("GET", "/status", at=socket).get("node")
-    if here != node:
-        raise AgentError(f"this host is {here}, not {quote(node)}", "ask on that host")
-    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from tortie.cli.output import complain
-from tortie.errors import StoreError, UsageError
+from tortie.errors import AgentError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from tortie.lab.state import Lab
@@ -99,3 +99,30 @@ def _lab() -> Lab | None:
     if not os.environ.get(state.VARIABLE) and not state.labs():
         return None
     return state.choose()
+
+
+def hosts_of(asked: Sequence[tuple[str, Path]], node: str | None) -> Sequence[tuple[str, Path]]:
+    """Of the agents to ask, that of the host of this name; all if None.
+
+    Raises UsageError, AgentError.
+    """
+    if node is None:
+        return asked
+    from tortie.model.words import did_you_mean, quote
+
+    hosts = [host for host, _ in asked]
+    if hosts == [""]:
+        return [(own, socket) for own, socket in asked if _is_here(socket, node)]
+    if node not in hosts:
+        raise UsageError(f"there is no host {quote(node)} in this lab", did_you_mean(node, hosts))
+    return [(host, socket) for host, socket in asked if host == node]
+
+
+def _is_here(socket: Path, node: str) -> bool:
+    from tortie import client
+    from tortie.model.words import quote
+
+    here = client.call("GET", "/status", at=socket).get("node")
+    if here != node:
+        raise AgentError(f"this host is {here}, not {quote(node)}", "ask on that host")
+    return True
