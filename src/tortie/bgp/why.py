@@ -1,5 +1,5 @@
-"""Why a prefix is, or is not, in this host's kernel by BGP: one answer from what BIRD and the kernel
-say. Pure.
+"""Why a prefix is, or is not, in this host's kernel by BGP: one answer from what BIRD and the
+kernel say. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UP = "Established"
 
 
 class KernelRoute(Struct, frozen=True, rename="camel"):
-    """A route of the main table for just the prefix asked for. `protocol` is the kernel's number."""
+    """A route of the main table for the prefix asked for. `protocol` is the kernel's number."""
 
     protocol: int
     metric: int
