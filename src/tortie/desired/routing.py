@@ -71,10 +71,15 @@ class Hidden(Struct, frozen=True):
 
 class Bfd(Struct, frozen=True, order=True):
     """Bidirectional forwarding detection: a link counts as dead after `multiplier` times
-    `interval` (milliseconds) of silence."""
+    `interval` (milliseconds) of silence.
+
+    `graceful`: an end of the session is about to restart as planned, so silence ends the session
+    as a graceful restart: routes stay until it is back, or for its restart time.
+    """
 
     interval: int = 200
     multiplier: int = 3
+    graceful: bool = False
 
 
 MatchOperator = Literal["equal", "not_equal", "in", "not_in"]
@@ -84,9 +89,11 @@ class RouteRule(Struct, frozen=True):
     """One rule of a BGPFilter: if all that is given matches, routes are accepted (after the
     operations) or rejected.
 
-    `lengths`: the route's prefix length, first..last. `interface`: name of the route's interface,
+    `lengths`: first..last of the route's prefix length; with "in" and "not_in" it belongs to the
+    net (not_in: not one of these lengths in it), as in Calico. `interface`: name of the route's interface,
     `*` stands for any text. `from_peers`: the route came by BGP. `priority`: the metric that it
-    would have in the kernel. Operations: `add_communities`, `prepend` (AS numbers as they shall
+    would have in the kernel: 2147483647 - local_pref where a filter has set one, else 1024.
+    Operations: `add_communities`, `prepend` (AS numbers as they shall
     stand, first first), `set_priority`.
     """
 
@@ -151,6 +158,9 @@ class BgpPeer(Struct, frozen=True):
     """the gateway that leads to the peer, if it is in no connected network"""
     max_prefixes: int = 100_000
     """more than these from this peer are not taken; the session and what there is stay"""
+    adjacent: bool = False
+    """the peer's address is in a network of this host, so that with BFD an eBGP session to it is
+    watched as a single hop (UDP 3784), as routers do; else as a multihop path (4784)"""
     shown: str = ""
     """the resource that asks for it, or the other node's name; never written to BIRD"""
 
