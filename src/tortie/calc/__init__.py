@@ -38,19 +38,25 @@ def desired_for(
     options = Options(cluster_default, protected)
     local, refused = _local(world, node, options)
     firewall = policy.firewall(world, node, local, options, interfaces)
-    firewall = tunnels.guard(world, node, nat.translate(world, node, firewall))
-    bgp = peering.bgp(world, node, firewall.endpoints, secrets)
-    routes = (*routing.routes(world, node, firewall.endpoints), *tunnels.routes(world, node))
+    fabric = policy.fabric_addresses(world, options)
+    firewall = tunnels.guard(world, node, nat.translate(world, node, firewall, fabric))
+    bgp = nat.told(peering.bgp(world, node, firewall.endpoints, secrets), firewall)
+    routes = (
+        *routing.routes(world, node, firewall.endpoints),
+        *tunnels.routes(world, node),
+        *nat.routes(world, node, firewall),  # before a blackhole of the same prefix
+    )
+    owned = {each.prefix: each for each in routes}
     return d.Desired(
         node=node,
         revision=revision,
         filter=firewall,
-        routes=tuple(sorted(routes, key=lambda route: route.prefix)),
+        routes=tuple(owned[prefix] for prefix in sorted(owned)),
         links=routing.links(firewall.endpoints),
         vxlan=tunnels.vxlan(world, node, interfaces, mtus),
         bgp=bgp,
         refused=refused,
-        notes=peering.notes(bgp),
+        notes=(*peering.notes(bgp), *nat.notes(world, node, firewall, fabric)),
         idle=hosts.idle(world.hosts_on(node), interfaces),
     )
 
