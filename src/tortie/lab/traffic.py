@@ -192,8 +192,12 @@ class _Attempt:
             if not ready.select(0):
                 return False
         try:
-            if tcp:
-                return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-            return bool(sock.recv(512))
+            if not tcp:
+                return bool(sock.recv(512))
+            # Reading an error clears it: asked once more, the socket would seem to be connected.
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         except OSError:
             return False
+        if error:
+            self.close()
+        return not error
