@@ -164,7 +164,7 @@ ODD = [
     ("kind: Foo\n", 1, "kind", "known: Namespace, Node"),
     ("kind: networkpolicy\n", 1, "kind", "did you mean NetworkPolicy?"),
     ("kind: GlobalNetworkPolcy\n", 1, "kind", "did you mean GlobalNetworkPolicy?"),
-    ("kind: BGPFilter\n", 1, "kind", "not available yet"),
+    ("kind: ConfigMap\n", 1, "kind", "not available yet"),
     ("kind: Pod\n", 1, "kind", "not available yet"),
     ("kind: AdminNetworkPolicy\n", 1, "kind", "as a ClusterNetworkPolicy of tier Admin"),
     ("kind: BaselineAdminNetworkPolicy\n", 1, "kind", "of tier Baseline"),

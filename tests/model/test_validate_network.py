@@ -1,7 +1,7 @@
-"""What endpoints, pools, nodes and BGP resources must satisfy."""
+"""What endpoints, addresses and nodes must satisfy."""
 
 import pytest
-from validation import PEER, PORT, Data, expect, faults, make, workload
+from validation import PORT, Data, expect, faults, make, workload
 
 from tortie.model import resources as r
 from tortie.model.manifest import plain
@@ -67,11 +67,6 @@ WORKLOADS = [
     ),
     ({"serviceAccountName": "a" * 64}, "spec.serviceAccountName", "63 at most"),
     ({"serviceAccountName": "A"}, "spec.serviceAccountName", "no valid name"),
-    (
-        {"ipNATs": [{"internalIP": "10.0.0.1", "externalIP": "10.1.0.1"}]},
-        "spec.ipNATs",
-        "not available yet",
-    ),
 ]
 
 
@@ -91,7 +86,7 @@ def test_an_endpoint_may_not_claim_another_namespace() -> None:
     expect(resource, f'metadata.labels["{label}"]', '"bank"')
 
 
-# --- hosts, pools, BGP -------------------------------------------------------------------------
+# --- hosts, pools, nodes -------------------------------------------------------------------------
 
 OTHERS = [
     ("HostEndpoint", {"node": "a1"}, "spec.interfaceName", "expectedIPs"),
@@ -127,13 +122,29 @@ OTHERS = [
     ("IPPool", {"cidr": "10.0.0.0/16", "blockSize": 19}, "spec.blockSize", "20 to 32"),
     ("IPPool", {"cidr": "fd00::/64", "blockSize": 26}, "spec.blockSize", "116 to 128"),
     ("IPPool", {"cidr": "10.0.0.0/16", "nodeSelector": "x"}, "spec.nodeSelector", "has(x)"),
-    ("IPPool", {"cidr": "10.0.0.0/16", "natOutgoing": True}, "spec.natOutgoing", "not available"),
-    ("IPPool", {"cidr": "10.0.0.0/16", "ipipMode": "Always"}, "spec.ipipMode", "not available"),
     (
         "IPPool",
-        {"cidr": "10.0.0.0/16", "vxlanMode": "CrossSubnet"},
+        {"cidr": "10.0.0.0/16", "ipipMode": "Always"},
+        "spec.ipipMode",
+        "VXLAN is; write vxlanMode: Always",
+    ),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "ipipMode": "CrossSubnet"},
+        "spec.ipipMode",
+        "write vxlanMode: CrossSubnet",
+    ),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "ipipMode": "Always", "vxlanMode": "Always"},
+        "spec.ipipMode",
+        "leave it out",
+    ),
+    (
+        "IPPool",
+        {"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "vxlanMode": "CrossSubnet"},
         "spec.vxlanMode",
-        "not available",
+        "encapsulated; leave it out",
     ),
     (
         "IPPool",
@@ -157,30 +168,6 @@ OTHERS = [
         "no IP address",
     ),
     ("Node", {"interfaces": [{"name": "a/b"}]}, "spec.interfaces[0].name", "interface name"),
-    ("BGPConfiguration", {}, "metadata.name", "call it default"),
-    ("BGPPeer", {}, "spec.peerIP", "missing"),
-    ("BGPPeer", {"peerIP": "10.0.0.1"}, "spec.asNumber", "give asNumber"),
-    ("BGPPeer", {**PEER, "peerIP": "10.0.0.1:0"}, "spec.peerIP", "port"),
-    ("BGPPeer", {**PEER, "peerSelector": "has(a)"}, "spec.peerSelector", "exclude"),
-    ("BGPPeer", {"peerSelector": "all()", "asNumber": 1}, "spec.asNumber", "leave it out"),
-    ("BGPPeer", {**PEER, "node": "a", "nodeSelector": "all()"}, "spec.nodeSelector", "exclude"),
-    ("BGPPeer", {**PEER, "node": "a;b"}, "spec.node", "no valid name"),
-    ("BGPPeer", {**PEER, "keepaliveTime": "1.5s"}, "spec.keepaliveTime", "whole seconds"),
-    ("BGPPeer", {**PEER, "maxRestartTime": "2h"}, "spec.maxRestartTime", "1 to 4095"),
-    (
-        "BGPPeer",
-        {**PEER, "password": {"secretKeyRef": {"name": "a", "key": "b"}}},
-        "spec.password",
-        "not available",
-    ),
-    ("BGPPeer", {**PEER, "filters": ["x"]}, "spec.filters", "not available yet"),
-    ("BGPPeer", {**PEER, "reachableBy": "10.0.0.2"}, "spec.reachableBy", "not available yet"),
-    (
-        "BGPPeer",
-        {"asNumber": 1, "localWorkloadSelector": "all()"},
-        "spec.localWorkloadSelector",
-        "not available",
-    ),
 ]
 
 
@@ -189,32 +176,16 @@ def test_another_kind_is_refused(kind: str, spec: Data, path: str, says: str) ->
     expect(make(kind, spec), path, says)
 
 
-CONFIGURATIONS = [
-    ({"logSeverityScreen": "info"}, "spec.logSeverityScreen", "did you mean Info?"),
-    ({"listenPort": 0}, "spec.listenPort", "1 to 65535"),
-    ({"ignoredInterfaces": ['eth0"; '] * 1}, "spec.ignoredInterfaces[0]", "no interface name"),
-    ({"communities": [{"name": "a", "value": "1:1"}]}, "spec.communities", "not available"),
-    ({"serviceClusterIPs": [{"cidr": "10.0.0.0/8"}]}, "spec.serviceClusterIPs", "not available"),
-    ({"nodeMeshPassword": {}}, "spec.nodeMeshPassword", "not available yet"),
-    ({"programClusterRoutes": "Disabled"}, "spec.programClusterRoutes", "not available yet"),
-]
-
-
-@pytest.mark.parametrize(("spec", "path", "says"), CONFIGURATIONS)
-def test_a_bgp_configuration_is_refused(spec: Data, path: str, says: str) -> None:
-    expect(make("BGPConfiguration", spec, name="default"), path, says)
-
-
 GOOD = [
     make("HostEndpoint", {"node": "a1", "interfaceName": "*"}),
     make("IPPool", {"cidr": "10.0.0.0/27", "blockSize": 27}),
     make("IPPool", {"cidr": "10.0.0.0/30", "disabled": True}),
     make("IPPool", {"cidr": "fd00::/48", "namespaceSelector": "has(a)"}),
+    make("IPPool", {"cidr": "10.0.0.0/16", "vxlanMode": "Always", "natOutgoing": True}),
+    make("IPPool", {"cidr": "fd00::/64", "vxlanMode": "CrossSubnet", "allowedUses": ["Tunnel"]}),
+    make("IPPool", {"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"]}),
+    make("IPPool", {"cidr": "10.0.0.0/16", "natOutgoing": True, "assignmentMode": "Manual"}),
     make("Node", {"bgp": {"ipv4Address": "10.0.0.7/24", "ipv6Address": "fd00::7"}}),
-    make("BGPConfiguration", {"asNumber": 64512, "listenPort": 179}, name="node.a1"),
-    make("BGPPeer", {**PEER, "node": "a1", "ttlSecurity": 1, "maxRestartTime": "2m"}),
-    make("BGPPeer", {"peerSelector": "has(rr)", "nodeSelector": "all()"}),
-    make("BGPPeer", PEER, annotations={"tortie.dev/upstream": "true"}),
     make("Namespace", annotations={"tortie.dev/default": "open"}),
     make("Tier", {"order": 1_000_000, "defaultAction": "Deny"}, name="default"),
     make("GlobalNetworkPolicy", {"doNotTrack": True, "applyOnForward": True}),

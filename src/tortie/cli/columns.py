@@ -39,16 +39,32 @@ COLUMNS: Mapping[str, Cells] = {
     ),
     "BGPConfiguration": (
         ("AS", "spec.as_number"), ("MESH", "spec.node_to_node_mesh_enabled"),
-        WIDE, ("PORT", "spec.listen_port"),
+        ("SERVICES", "@services"),
+        WIDE, ("PORT", "spec.listen_port"), ("BIND", "spec.bind_mode"),
+        ("PASSWORD", "@password"), ("BFD", "@bfd"), ("COMMUNITIES", "@communities"),
+    ),
+    "Secret": (("TYPE", "type"), ("KEYS", "@keys"), WIDE, _LABELS),
+    "BGPFilter": (
+        ("IMPORT-V4", "@import_v4"), ("EXPORT-V4", "@export_v4"),
+        ("IMPORT-V6", "@import_v6"), ("EXPORT-V6", "@export_v6"),
     ),
     "BGPPeer": (
         ("PEER", "spec.peer_ip"), ("AS", "spec.as_number"), ("NODE", "spec.node"),
-        ("NODES", "spec.node_selector"), WIDE, ("PEERS", "spec.peer_selector"),
+        ("NODES", "spec.node_selector"), ("FILTERS", "spec.filters"),
+        WIDE, ("PEERS", "spec.peer_selector"), ("PASSWORD", "@password"), ("BFD", "@bfd"),
+        ("BY", "spec.reachable_by"), ("MAX", "spec.max_prefixes"),
     ),
+    "IPAMConfiguration": (
+        ("STRICT", "spec.strict_affinity"), ("MAX-BLOCKS", "spec.max_blocks_per_host"),
+        ("COOLDOWN", "spec.ip_cooldown_seconds"),
+        WIDE, ("AUTO-BLOCKS", "spec.auto_allocate_blocks"), ("GRACE", "spec.leak_grace_period"),
+    ),
+    "IPReservation": (("CIDRS", "@reserved"), WIDE, ("RESERVED", "spec.reserved_cidrs")),
     "IPPool": (
-        ("CIDR", "spec.cidr"), ("NAT", "spec.nat_outgoing"), ("DISABLED", "spec.disabled"),
-        WIDE, ("BLOCK", "spec.block_size"), ("VXLAN", "spec.vxlan_mode"),
-        ("IPIP", "spec.ipip_mode"), ("NODES", "spec.node_selector"),
+        ("CIDR", "spec.cidr"), ("NAT", "spec.nat_outgoing"), ("VXLAN", "spec.vxlan_mode"),
+        ("DISABLED", "spec.disabled"),
+        WIDE, ("BLOCK", "spec.block_size"), ("USES", "@uses"), ("MODE", "spec.assignment_mode"),
+        ("NODES", "spec.node_selector"), ("NAMESPACES", "spec.namespace_selector"),
     ),
     "BlockAffinity": (
         ("NODE", "spec.node"), ("CIDR", "spec.cidr"), ("STATE", "spec.state"),
@@ -96,7 +112,8 @@ COLUMNS: Mapping[str, Cells] = {
     "WorkloadEndpoint": (
         ("NODE", "spec.node"), ("WORKLOAD", "spec.workload"), ("ADDRESSES", "@addresses"),
         ("INTERFACE", "spec.interface_name"), _STATE,
-        WIDE, _LABELS, ("PROFILES", "spec.profiles"), ("PORTS", "@ports"), _REASON,
+        WIDE, ("FLOATING", "@floating"), _LABELS, ("PROFILES", "spec.profiles"),
+        ("PORTS", "@ports"), _REASON,
     ),
     "Barrier": (("TOKEN", "spec.token"),),
 }  # fmt: skip
@@ -257,14 +274,66 @@ def _nets(row: Row) -> object:
     return len(found.spec.nets) if isinstance(found, r.NetworkSet | r.GlobalNetworkSet) else None
 
 
-def _rules(direction: str) -> Callable[[Row], object]:
-    get = _at(f"spec.{direction}")
+def _count(field: str) -> Callable[[Row], object]:
+    get = _at(f"spec.{field}")
 
     def count(row: Row) -> object:
-        rules = get(row)
-        return len(rules) if isinstance(rules, list) else None
+        found = get(row)
+        return len(found) if isinstance(found, list) else None
 
     return count
+
+
+def _password(row: Row) -> str | None:
+    """Where it is, never what it is."""
+    match row.resource:
+        case r.BGPPeer(spec=r.BGPPeerSpec(password=r.Password() as given)):
+            pass
+        case r.BGPConfiguration(
+            spec=r.BGPConfigurationSpec(node_mesh_password=r.Password() as given)
+        ):
+            pass
+        case _:
+            return None
+    reference = given.secret_key_ref
+    return f"secret {reference.name}/{reference.key}" if reference else f"file {given.file}"
+
+
+def _bfd(row: Row) -> str | None:
+    match row.resource:
+        case r.BGPPeer(spec=peer):
+            bfd = peer.bfd
+        case r.BGPConfiguration(spec=configuration):
+            bfd = configuration.node_mesh_bfd
+        case _:
+            bfd = None
+    return f"{bfd.interval}*{bfd.multiplier}" if bfd else None
+
+
+def _services(row: Row) -> Sequence[str]:
+    if not isinstance(row.resource, r.BGPConfiguration):
+        return ()
+    spec = row.resource.spec
+    every = (spec.service_cluster_ips, spec.service_external_ips, spec.service_load_balancer_ips)
+    return [each.cidr for group in every for each in group]
+
+
+def _communities(row: Row) -> Sequence[str]:
+    if not isinstance(row.resource, r.BGPConfiguration):
+        return ()
+    return [f"{each.name}={each.value}" for each in row.resource.spec.communities]
+
+
+def _floating(row: Row) -> Sequence[str]:
+    if not isinstance(row.resource, r.WorkloadEndpoint):
+        return ()
+    return [f"{each.external_ip}={each.internal_ip}" for each in row.resource.spec.ip_nats]
+
+
+def _uses(row: Row) -> Sequence[str]:
+    if not isinstance(row.resource, r.IPPool):
+        return ()
+    return row.resource.spec.allowed_uses or ("Workload", "Tunnel")
 
 
 _MADE: Mapping[str, Callable[[Row], object]] = {
@@ -276,8 +345,8 @@ _MADE: Mapping[str, Callable[[Row], object]] = {
     "ports": _ports,
     "action": _action,
     "nets": _nets,
-    "ingress": _rules("ingress"),
-    "egress": _rules("egress"),
+    "ingress": _count("ingress"),
+    "egress": _count("egress"),
     "pods": _pods,
     "subject": _subject,
     "service": lambda row: row.resource.metadata.labels.get("kubernetes.io/service-name"),
@@ -285,5 +354,17 @@ _MADE: Mapping[str, Callable[[Row], object]] = {
     "host_ports": _open_ports("endpoint_to_host_ports"),
     "failsafe_in": _open_ports("failsafe_inbound_host_ports"),
     "failsafe_out": _open_ports("failsafe_outbound_host_ports"),
+    "services": _services,
+    "password": _password,
+    "bfd": _bfd,
+    "communities": _communities,
+    "keys": lambda row: sorted(row.resource.data) if isinstance(row.resource, r.Secret) else (),
+    "import_v4": _count("import_v4"),
+    "export_v4": _count("export_v4"),
+    "import_v6": _count("import_v6"),
+    "export_v6": _count("export_v6"),
+    "reserved": _count("reserved_cidrs"),
+    "floating": _floating,
+    "uses": _uses,
     "default": lambda row: row.resource.metadata.annotations.get("tortie.dev/default"),
 }

@@ -153,6 +153,15 @@ def choice(path: str, text: str | None, known: Iterable[str]) -> Problems:
         yield Problem(f"{quote(text)} is none of {', '.join(names)}", cure, path)
 
 
+def duration(path: str, text: str, low: int, high: int) -> Problems:
+    """A duration of `low` to `high` seconds."""
+    found = attempt(text, net.seconds)
+    if found is None:
+        yield from parsed(path, text, net.seconds)
+    else:
+        yield from between(path, found, low, high)
+
+
 # --- selectors --------------------------------------------------------------------------------
 
 
@@ -190,6 +199,24 @@ def cidr(path: str, text: str) -> Problems:
         yield from parsed(path, text, net.parse_net)
     elif "/" not in text:
         yield Problem(f"{quote(text)} has no mask", f"write {found.text}", path)
+
+
+def prefix(
+    path: str, text: str, family: net.Family | None = None, *, alone: bool = False
+) -> Problems:
+    """A prefix with its length and no bits behind its mask, of the family if one is given; or, if
+    it may stand `alone`, an address."""
+    found = attempt(text, net.parse_interface)
+    if found is None:
+        yield from parsed(path, text, net.parse_net)
+        return
+    whole = net.parse_net(text)
+    if family and whole.family != family:
+        yield Problem(f"{quote(text)} is not IPv{family}", f"give an IPv{family} prefix", path)
+    elif "/" not in text and not alone:
+        yield Problem(f"{quote(text)} has no mask", f"write {whole.text}", path)
+    elif found.address.text != whole.address:
+        yield Problem(f"{quote(text)} has bits behind its mask", f"write {whole.text}", path)
 
 
 def address(path: str, text: str, family: net.Family | None = None) -> Problems:

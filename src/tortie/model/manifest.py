@@ -14,6 +14,7 @@ from tortie.model import resources as r
 from tortie.model.decode import child, decode, mended
 from tortie.model.reader import Document, read, to_yaml
 from tortie.model.validate import normalise, validate
+from tortie.model.validate_secret import discreet, shown
 from tortie.model.validate_settings import foreign, spelled
 from tortie.model.words import did_you_mean, quote
 
@@ -22,9 +23,8 @@ __all__ = ["Document", "Loaded", "documents", "load", "load_documents", "plain",
 # Kinds that Calico or Kubernetes has and this version has not: naming a near one would mislead.
 NOT_YET = frozenset(
     (
-        "BGPFilter", "CalicoNodeStatus", "IPAMConfiguration", "IPReservation",
-        "KubeControllersConfiguration",
-        "Pod", "Deployment", "ConfigMap", "Secret", "ServiceAccount",
+        "CalicoNodeStatus", "KubeControllersConfiguration",
+        "Pod", "Deployment", "ConfigMap", "ServiceAccount",
     )
 )  # fmt: skip
 # Kinds that another one has replaced.
@@ -38,20 +38,31 @@ INSTEAD = {
 
 # A rule; of Kubernetes' rules one peer, port or protocol.
 _RULE = re.compile(
-    r"(spec\.(?:ingress|egress)\[[0-9]+\](?:\.(?:from|to|ports|protocols)\[[0-9]+\])?)(.*)"
+    r"(spec\.(?:ingress|egress|(?:im|ex)portV[46])\[[0-9]+\](?:\.(?:from|to|ports|protocols)\[[0-9]+\])?)(.*)"
 )
 # A fault in these parts of a rule says nothing of its other parts; one elsewhere (in the protocol,
 # say) may make a false fault of what depends on it.
 _ALONE = re.compile(r"\.(?:action$|metadata|source\.|destination\.)")
 # Where a fault is told that may come from a fault elsewhere: by kind, the path, and where.
 _DEPENDENT = {
-    "WorkloadEndpoint": (("metadata.name", "spec"),),
     "HostEndpoint": (("spec.interfaceName", "spec.expectedIPs"),),
     "GlobalNetworkPolicy": (
         ("spec.doNotTrack", "spec"),
         ("spec.preDNAT", "spec"),
     ),
     "IPPool": (("spec.cidr", "spec.blockSize"), ("spec.cidr", "spec.disabled")),
+    "WorkloadEndpoint": (("metadata.name", "spec"), ("spec.ipNATs", "spec.ipNetworks")),
+    "BGPConfiguration": (
+        ("spec", "metadata.name"),
+        ("spec.prefixAdvertisements", "spec.communities"),
+        ("spec.communities", "spec.prefixAdvertisements"),
+    ),
+    "BGPPeer": (("spec.reachableBy", "spec.peerIP"),),
+    "IPAMConfiguration": (
+        ("spec.maxBlocksPerHost", "spec.strictAffinity"),
+        ("spec.autoAllocateBlocks", "spec.strictAffinity"),
+    ),
+    "FelixConfiguration": (("spec", "metadata.name"),),
     "Service": (("spec.ports", "spec.type"), ("spec.externalName", "spec.type")),
     "EndpointSlice": (("endpoints", "addressType"),),
 }
@@ -101,8 +112,13 @@ def load_documents(found: Iterable[Document], extra: Collection[str] = ()) -> li
 
 
 def plain(resource: r.Resource) -> dict[str, object]:
-    """The resource as people write it: apiVersion, kind, metadata, spec; defaults left out."""
+    """The resource as people write it: apiVersion, kind, metadata, spec; defaults left out.
+
+    What a Secret holds is never in it: only its keys are.
+    """
     data: dict[str, object] = msgspec.to_builtins(resource)
+    if isinstance(resource, r.Secret):
+        data = shown(data)
     spec = data.get("spec")
     if isinstance(spec, dict) and isinstance(order := spec.get("order"), float):
         spec["order"] = int(order) if order.is_integer() and abs(order) < 2**63 else order
@@ -193,6 +209,8 @@ def _resource(data: object, extra: Collection[str]) -> tuple[r.Resource | None, 
     found, wrong = decode(data, kind.type)
     if found is None:
         wrong = [_about_setting(kind, problem) for problem in wrong]
+        if kind.type is r.Secret:
+            wrong = [discreet(problem) for problem in wrong]
         return None, [*wrong, *_further(data, kind, wrong)]
     wrong = validate(found)
     return (None, wrong) if wrong else (normalise(found), ())

@@ -191,6 +191,7 @@ def _cover(family: Family, first: int, last: int) -> Iterable[str]:
 
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,8})m)?(?:(\d{1,9})s)?", re.ASCII)
+_SHORT = re.compile(r"(?:(\d{1,6})s)?(?:(\d{1,9})ms)?", re.ASCII)
 
 
 def seconds(text: str) -> int:
@@ -200,3 +201,12 @@ def seconds(text: str) -> int:
         raise NetError(f"{quote(text)} is no duration", "write it in whole seconds, such as 120s")
     hours, minutes, rest = (int(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + rest
+
+
+def milliseconds(text: str) -> int:
+    """Milliseconds of a short duration such as 200ms, 1s or 1s500ms. Raises NetError."""
+    found = _SHORT.fullmatch(text)
+    if not text or not found:
+        raise NetError(f"{quote(text)} is no short duration", "write it like 200ms or 1s")
+    seconds_, rest = (int(part or 0) for part in found.groups())
+    return seconds_ * 1000 + rest

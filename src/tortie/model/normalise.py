@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tortie.model import checks, kinds, net
 from tortie.model import resources as r
 from tortie.model.validate_rules import BUILT_IN_TIERS
+from tortie.model.validate_secret import kept
 from tortie.model.validate_services import HEADLESS
 
 Policy = TypeVar(
@@ -83,19 +84,38 @@ def _spec(resource: r.Resource) -> r.Resource:
             return replace(
                 resource, spec=replace(host, expected_ips=addresses, ports=_ports(host.ports))
             )
-        case r.IPPool(spec=pool):
-            return replace(resource, spec=replace(pool, cidr=net.parse_net(pool.cidr).text))
-        case r.BGPPeer(spec=peer) if peer.peer_ip:
-            return replace(resource, spec=replace(peer, peer_ip=_peer(peer.peer_ip)))
-        case r.Node(spec=r.NodeSpec(bgp=r.NodeBgp() as bgp) as node):
-            bgp = replace(
-                bgp,
-                ipv4_address=_optional(_interface, bgp.ipv4_address),
-                ipv6_address=_optional(_interface, bgp.ipv6_address),
-            )
-            return replace(resource, spec=replace(node, bgp=bgp))
+        case r.Secret():
+            return kept(resource)
         case r.Namespace():
             return replace(resource, status=None)
+        case _:
+            return _network(resource)
+
+
+def _network(resource: r.Resource) -> r.Resource:
+    """Nodes, addresses and BGP."""
+    match resource:
+        case r.IPPool(spec=pool):
+            return replace(resource, spec=replace(pool, cidr=net.parse_net(pool.cidr).text))
+        case r.IPReservation(spec=reserved):
+            return replace(
+                resource, spec=replace(reserved, reserved_cidrs=_nets(reserved.reserved_cidrs))
+            )
+        case r.BGPConfiguration(spec=configuration):
+            return replace(resource, spec=_configuration(configuration))
+        case r.BGPFilter(spec=filters):
+            return replace(resource, spec=_filter(filters))
+        case r.BGPPeer(spec=peer):
+            return replace(
+                resource,
+                spec=replace(
+                    peer,
+                    peer_ip=_peer(peer.peer_ip) if peer.peer_ip else "",
+                    reachable_by=_address(peer.reachable_by) if peer.reachable_by else "",
+                ),
+            )
+        case r.Node(spec=node):
+            return replace(resource, spec=_node(node))
         case _:
             return resource
 
@@ -225,7 +245,18 @@ def _settings(spec: r.FelixConfigurationSpec) -> r.FelixConfigurationSpec:
         failsafe_inbound_host_ports=_open_ports(spec.failsafe_inbound_host_ports),
         failsafe_outbound_host_ports=_open_ports(spec.failsafe_outbound_host_ports),
         protected_nets=None if spec.protected_nets is None else _nets(spec.protected_nets),
+        nat_outgoing_address=_optional(_range, spec.nat_outgoing_address),
+        nat_port_range=None
+        if spec.nat_port_range is None
+        else checks.port_text(spec.nat_port_range),
     )
+
+
+def _range(text: str) -> str:
+    """ADDRESS or FIRST-LAST; the former if both are one."""
+    first, _, last = text.partition("-")
+    first, last = _address(first), _address(last or first)
+    return first if first == last else f"{first}-{last}"
 
 
 def _open_ports(ports: Sequence[r.ProtoPort] | None) -> list[r.ProtoPort] | None:
@@ -237,6 +268,57 @@ def _open_ports(ports: Sequence[r.ProtoPort] | None) -> list[r.ProtoPort] | None
     ]
 
 
+# --- nodes and BGP ----------------------------------------------------------------------------
+
+
+def _node(spec: r.NodeSpec) -> r.NodeSpec:
+    bgp = spec.bgp
+    if bgp is not None:
+        bgp = replace(
+            bgp,
+            ipv4_address=_optional(_interface, bgp.ipv4_address),
+            ipv6_address=_optional(_interface, bgp.ipv6_address),
+        )
+    return replace(
+        spec,
+        bgp=bgp,
+        ipv4_vxlan_tunnel_addr=_optional(_address, spec.ipv4_vxlan_tunnel_addr),
+        ipv6_vxlan_tunnel_addr=_optional(_address, spec.ipv6_vxlan_tunnel_addr),
+        vxlan_tunnel_mac_addr=_optional(net.parse_mac, spec.vxlan_tunnel_mac_addr),
+        vxlan_tunnel_mac_addr_v6=_optional(net.parse_mac, spec.vxlan_tunnel_mac_addr_v6),
+    )
+
+
+def _configuration(spec: r.BGPConfigurationSpec) -> r.BGPConfigurationSpec:
+    return replace(
+        spec,
+        service_load_balancer_ips=_services(spec.service_load_balancer_ips),
+        service_external_ips=_services(spec.service_external_ips),
+        service_cluster_ips=_services(spec.service_cluster_ips),
+        prefix_advertisements=[
+            replace(each, cidr=_net(each.cidr)) for each in spec.prefix_advertisements
+        ],
+    )
+
+
+def _services(given: Sequence[r.ServiceCidr]) -> list[r.ServiceCidr]:
+    return [r.ServiceCidr(cidr=_net(each.cidr)) for each in given]
+
+
+def _filter(spec: r.BGPFilterSpec) -> r.BGPFilterSpec:
+    return replace(
+        spec,
+        export_v4=_filter_rules(spec.export_v4),
+        import_v4=_filter_rules(spec.import_v4),
+        export_v6=_filter_rules(spec.export_v6),
+        import_v6=_filter_rules(spec.import_v6),
+    )
+
+
+def _filter_rules(rules: Sequence[r.BGPFilterRule]) -> list[r.BGPFilterRule]:
+    return [replace(rule, cidr=_optional(_net, rule.cidr)) for rule in rules]
+
+
 # --- endpoints and addresses ------------------------------------------------------------------
 
 
@@ -244,6 +326,10 @@ def _workload(spec: r.WorkloadEndpointSpec) -> r.WorkloadEndpointSpec:
     return replace(
         spec,
         ip_networks=_nets(spec.ip_networks),
+        ip_nats=[
+            r.IpNat(internal_ip=_address(each.internal_ip), external_ip=_address(each.external_ip))
+            for each in spec.ip_nats
+        ],
         ipv4_gateway=_optional(_address, spec.ipv4_gateway),
         ipv6_gateway=_optional(_address, spec.ipv6_gateway),
         mac=_optional(net.parse_mac, spec.mac),

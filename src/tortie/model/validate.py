@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from tortie.errors import Problem
 from tortie.model import checks, kinds
 from tortie.model import resources as r
+from tortie.model import validate_bgp as bgp
 from tortie.model import validate_kubernetes as kubernetes
 from tortie.model import validate_network as network
 from tortie.model import validate_rules as rules
@@ -19,6 +20,8 @@ from tortie.model import validate_services as services
 from tortie.model.decode import child
 from tortie.model.normalise import normalise
 from tortie.model.validate_endpoints import endpoint_name, host_endpoint, workload_endpoint
+from tortie.model.validate_filter import bgp_filter
+from tortie.model.validate_secret import secret
 from tortie.model.validate_settings import felix_configuration
 from tortie.model.validate_staged import staged
 from tortie.model.words import did_you_mean, quote
@@ -85,9 +88,17 @@ def _spec(resource: r.Resource) -> Iterator[Problem]:
         case r.Node():
             return network.node(resource)
         case r.BGPConfiguration():
-            return network.bgp_configuration(resource)
+            return bgp.bgp_configuration(resource)
         case r.BGPPeer():
-            return network.bgp_peer(resource)
+            return bgp.bgp_peer(resource)
+        case r.BGPFilter():
+            return bgp_filter(resource)
+        case r.IPReservation():
+            return network.ip_reservation(resource)
+        case r.IPAMConfiguration():
+            return network.ipam_configuration(resource)
+        case r.Secret():
+            return secret(resource)
         case r.Namespace(spec=r.NamespaceSpec() as spec):
             return _finalizers("spec.finalizers", spec.finalizers)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import fields, replace
 
@@ -73,7 +73,7 @@ def workload_endpoint(resource: r.WorkloadEndpoint) -> Problems:
             yield Problem("too long to be a label", "use 63 at most", "spec.serviceAccountName")
     yield from checks.nets("spec.allowSpoofedSourcePrefixes", spec.allow_spoofed_source_prefixes)
     yield from _profiles_and_ports(spec.profiles, spec.ports)
-    yield from checks.refused("spec.ipNATs", spec.ip_nats, "floating addresses (ipNATs)")
+    yield from _floating(spec)
     if spec.qos_controls:
         yield from _qos(spec.qos_controls)
     own = {
@@ -180,6 +180,50 @@ def _addresses(path: str, texts: list[str]) -> Problems:
         seen.add(address.text)
         for prefix, meaning in taken(net.parse_net(address.text), _TAKEN):
             yield Problem(f"{address.text} is in {prefix}: {meaning}", "give another", place)
+
+
+def _floating(spec: r.WorkloadEndpointSpec) -> Problems:
+    """Addresses one to one: each outer stands for one of the endpoint's own."""
+    own = {
+        found.address.text
+        for text in spec.ip_networks
+        if (found := checks.attempt(text, net.parse_interface))
+    }
+    inner: set[str] = set()
+    outer: set[str] = set()
+    for index, each in enumerate(spec.ip_nats):
+        place = child("spec.ipNATs", index)
+        internal = checks.attempt(each.internal_ip, net.parse_address)
+        external = checks.attempt(each.external_ip, net.parse_address)
+        yield from checks.address(f"{place}.internalIP", each.internal_ip)
+        yield from checks.address(
+            f"{place}.externalIP", each.external_ip, internal.family if internal else None
+        )
+        if internal is not None:
+            yield from _inner(f"{place}.internalIP", internal.text, own, inner)
+            inner.add(internal.text)
+        if external is not None:
+            yield from _outer(f"{place}.externalIP", external.text, own, outer)
+            outer.add(external.text)
+
+
+def _inner(path: str, address: str, own: Collection[str], before: Collection[str]) -> Problems:
+    if address not in own:
+        cure = "give one of spec.ipNetworks"
+        yield Problem(f"{address} is no address of this endpoint", cure, path)
+    elif address in before:
+        cure = "give each address one outside"
+        yield Problem(f"{address} has two floating addresses", cure, path)
+
+
+def _outer(path: str, address: str, own: Collection[str], before: Collection[str]) -> Problems:
+    if address in own:
+        cure = "give one that is nobody's"
+        yield Problem(f"{address} is the endpoint's own address", cure, path)
+    elif address in before:
+        yield Problem(f"{address} is there twice", "leave one out", path)
+    for prefix, meaning in taken(net.parse_net(address), _TAKEN):
+        yield Problem(f"{address} is in {prefix}: {meaning}", "give another", path)
 
 
 def taken(wanted: net.Net, table: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:

@@ -1,8 +1,9 @@
-"""What pools, nodes, BGP resources and network sets must satisfy beyond their types."""
+"""What addresses, nodes and network sets must satisfy beyond their types."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tortie.errors import Problem
 from tortie.model import checks, net
@@ -15,7 +16,7 @@ from tortie.model.words import quote
 # By family: the shortest and longest prefix of a block, and the usual one.
 BLOCK_SIZES: dict[net.Family, tuple[int, int, int]] = {4: (20, 32, 26), 6: (116, 128, 122)}
 # What no pool may overlap, and what no machine's address may be in.
-_NO_POOL = (
+NO_POOL = (
     ("0.0.0.0/8", "this network"),
     ("127.0.0.0/8", "the host itself"),
     ("169.254.0.0/16", "link-local"),
@@ -25,13 +26,10 @@ _NO_POOL = (
     ("fe80::/10", "link-local"),
     ("ff00::/8", "multicast"),
 )
-_NO_NODE = (("0.0.0.0/8", "this network"), ("127.0.0.0/8", "the host itself"), *_NO_POOL[3:])
-_SEVERITIES = ("None", "Debug", "Info", "Warning", "Error", "Fatal")
-_PATTERN = re.compile(r"[a-zA-Z0-9_.*-]{1,15}")
+NO_NODE = (("0.0.0.0/8", "this network"), ("127.0.0.0/8", "the host itself"), *NO_POOL[3:])
 _WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
-# RFC 4724 gives the restart time 12 bits; a keepalive is a third of a hold time of 16 bits.
-_MAX_RESTART, _MAX_KEEPALIVE = 4095, 65535 // 3
-_ROUTES = ("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly")
+MAX_RESERVED = 1000
+MAX_BLOCKS, MAX_COOLDOWN, MAX_GRACE = 1_000_000, 1200, 30 * 24 * 3600
 
 
 def network_set(resource: r.NetworkSet | r.GlobalNetworkSet) -> Problems:
@@ -67,9 +65,11 @@ def ip_pool(resource: r.IPPool) -> Problems:
         )
     if "LoadBalancer" in spec.allowed_uses:
         yield from _load_balancer_pool(spec)
-    yield from checks.refused("spec.ipipMode", spec.ipip_mode != "Never", "IP-in-IP")
-    yield from checks.refused("spec.vxlanMode", spec.vxlan_mode != "Never", "VXLAN")
-    yield from checks.refused("spec.natOutgoing", spec.nat_outgoing, "natOutgoing")
+    if spec.ipip_mode != "Never":
+        same = (
+            "leave it out" if spec.vxlan_mode != "Never" else f"write vxlanMode: {spec.ipip_mode}"
+        )
+        yield Problem("IP-in-IP is not offered, VXLAN is", same, "spec.ipipMode")
 
 
 def _pool_prefix(spec: r.IPPoolSpec, pool: net.Net) -> Problems:
@@ -78,7 +78,7 @@ def _pool_prefix(spec: r.IPPoolSpec, pool: net.Net) -> Problems:
         yield Problem(
             f"{quote(spec.cidr)} has bits behind its mask", f"write {pool.text}", "spec.cidr"
         )
-    for prefix, meaning in taken(pool, _NO_POOL):
+    for prefix, meaning in taken(pool, NO_POOL):
         yield Problem(f"{pool.text} overlaps {prefix} ({meaning})", "give another", "spec.cidr")
     low, high, usual = BLOCK_SIZES[pool.family]
     yield from checks.between("spec.blockSize", spec.block_size, low, high)
@@ -94,6 +94,12 @@ def _pool_prefix(spec: r.IPPoolSpec, pool: net.Net) -> Problems:
 def _load_balancer_pool(spec: r.IPPoolSpec) -> Problems:
     if len(set(spec.allowed_uses)) > 1:
         yield Problem("LoadBalancer excludes other uses", "make two pools", "spec.allowedUses")
+    if spec.vxlan_mode != "Never":
+        yield Problem(
+            "no packet of a pool for load balancers is encapsulated",
+            "leave it out",
+            "spec.vxlanMode",
+        )
     if spec.disable_bgp_export:
         yield Problem(
             "a pool for load balancers must be told to peers",
@@ -103,6 +109,62 @@ def _load_balancer_pool(spec: r.IPPoolSpec) -> Problems:
     if spec.node_selector not in ("", "all()"):
         yield Problem(
             "a pool for load balancers is for all nodes", "write all()", "spec.nodeSelector"
+        )
+
+
+def ip_reservation(resource: r.IPReservation) -> Problems:
+    """Addresses and prefixes that are assigned to nobody."""
+    reserved = resource.spec.reserved_cidrs
+    yield from checks.at_most("spec.reservedCIDRs", reserved, MAX_RESERVED)
+    yield from distinct_prefixes("spec.reservedCIDRs", reserved, alone=True)
+
+
+def distinct_prefixes(path: str, texts: Sequence[str], *, alone: bool, field: str = "") -> Problems:
+    """Prefixes without bits behind their masks (or addresses `alone`), none of them twice.
+
+    `field`: where in each item of the list at `path` they are.
+    """
+    seen: set[str] = set()
+    for index, text in enumerate(texts):
+        place = child(path, index) + field
+        wrong = list(checks.prefix(place, text, alone=alone))
+        yield from wrong
+        if not wrong:
+            canonical = net.parse_net(text).text
+            if canonical in seen:
+                yield Problem(f"{canonical} is there twice", "leave one out", place)
+            seen.add(canonical)
+
+
+def ipam_configuration(resource: r.IPAMConfiguration) -> Problems:
+    """How addresses are assigned, for the whole cluster."""
+    spec, name = resource.spec, resource.metadata.name
+    if name != "default":
+        yield Problem(
+            f"{quote(name)} is the configuration of nothing", "call it default", "metadata.name"
+        )
+    blocks = spec.max_blocks_per_host
+    yield from checks.between("spec.maxBlocksPerHost", blocks, 0, MAX_BLOCKS)
+    if blocks is not None and blocks > 0 and not spec.strict_affinity:
+        yield Problem(
+            "a host at its limit would borrow from other hosts' blocks",
+            "write strictAffinity: true too",
+            "spec.maxBlocksPerHost",
+        )
+    if spec.auto_allocate_blocks is False and not spec.strict_affinity:
+        yield Problem(
+            "a host without a block would borrow from other hosts' blocks",
+            "write strictAffinity: true too",
+            "spec.autoAllocateBlocks",
+        )
+    yield from checks.between("spec.ipCooldownSeconds", spec.ip_cooldown_seconds, 0, MAX_COOLDOWN)
+    if spec.leak_grace_period is not None:
+        yield from checks.duration("spec.leakGracePeriod", spec.leak_grace_period, 0, MAX_GRACE)
+    if spec.kube_virt_vm_address_persistence == "Enabled":
+        yield Problem(
+            "addresses of KubeVirt's machines are not kept",
+            "write Disabled, or leave it out",
+            "spec.kubeVirtVMAddressPersistence",
         )
 
 
@@ -121,8 +183,8 @@ def node(resource: r.Node) -> Problems:
         yield from _optional_address(
             "spec.bgp.routeReflectorClusterID", spec.bgp.route_reflector_cluster_id, 4
         )
-    yield from _optional_address("spec.ipv4VXLANTunnelAddr", spec.ipv4_vxlan_tunnel_addr, 4)
-    yield from _optional_address("spec.ipv6VXLANTunnelAddr", spec.ipv6_vxlan_tunnel_addr, 6)
+    yield from _tunnel_address("spec.ipv4VXLANTunnelAddr", spec.ipv4_vxlan_tunnel_addr, 4)
+    yield from _tunnel_address("spec.ipv6VXLANTunnelAddr", spec.ipv6_vxlan_tunnel_addr, 6)
     for field, mac in (
         ("vxlanTunnelMACAddr", spec.vxlan_tunnel_mac_addr),
         ("vxlanTunnelMACAddrV6", spec.vxlan_tunnel_mac_addr_v6),
@@ -169,6 +231,13 @@ def _optional_address(path: str, text: str | None, family: net.Family) -> Proble
         yield from checks.address(path, text, family)
 
 
+def _tunnel_address(path: str, text: str | None, family: net.Family) -> Problems:
+    """One address without a mask, such as IPAM assigns."""
+    if text:
+        wrong = list(checks.address(path, text, family))
+        yield from wrong or _node_address(path, text, family)
+
+
 def _node_address(path: str, text: str | None, family: net.Family) -> Problems:
     """An address, alone or with the length of its subnet."""
     if text is None:
@@ -179,117 +248,5 @@ def _node_address(path: str, text: str | None, family: net.Family) -> Problems:
         return
     if found.address.family != family:
         yield Problem(f"{quote(text)} is not IPv{family}", f"give an IPv{family} address", path)
-    for prefix, meaning in taken(net.parse_net(found.address.text), _NO_NODE):
+    for prefix, meaning in taken(net.parse_net(found.address.text), NO_NODE):
         yield Problem(f"{found.address.text} is in {prefix}: {meaning}", "give another", path)
-
-
-# --- BGP --------------------------------------------------------------------------------------
-
-
-def bgp_configuration(resource: r.BGPConfiguration) -> Problems:
-    """The cluster's BGP (name default), or one node's (name node.NODE)."""
-    spec, name = resource.spec, resource.metadata.name
-    if name != "default" and not name.startswith("node."):
-        yield Problem(
-            f"{quote(name)} is the configuration of nothing",
-            "call it default, or node.NODE",
-            "metadata.name",
-        )
-    yield from checks.choice("spec.logSeverityScreen", spec.log_severity_screen, _SEVERITIES)
-    yield from checks.between("spec.listenPort", spec.listen_port, 1, 65535)
-    for index, pattern in enumerate(spec.ignored_interfaces):
-        if not _PATTERN.fullmatch(pattern):
-            cure = "use letters, digits and _ . - *"
-            place = child("spec.ignoredInterfaces", index)
-            yield Problem(f"{quote(pattern)} is no interface name", cure, place)
-    if spec.node_mesh_max_restart_time is not None:
-        yield from _duration(
-            "spec.nodeMeshMaxRestartTime", spec.node_mesh_max_restart_time, _MAX_RESTART
-        )
-        if name != "default":
-            yield Problem(
-                "the mesh is the cluster's", "write it in default", "spec.nodeMeshMaxRestartTime"
-            )
-    yield from checks.choice("spec.programClusterRoutes", spec.program_cluster_routes, _ROUTES)
-    yield from checks.between(
-        "spec.ipv4NormalRoutePriority", spec.ipv4_normal_route_priority, 1, 2**31 - 1
-    )
-    yield from checks.between(
-        "spec.ipv6NormalRoutePriority", spec.ipv6_normal_route_priority, 1, 2**31 - 1
-    )
-    foreign = spec.program_cluster_routes in ("Disabled", "EnabledIPIPOnly")
-    for field, given, what in (
-        ("programClusterRoutes", foreign, f"{spec.program_cluster_routes}: routes not from BGP"),
-        ("serviceLoadBalancerIPs", spec.service_load_balancer_ips, "advertising services"),
-        ("serviceExternalIPs", spec.service_external_ips, "advertising services"),
-        ("serviceClusterIPs", spec.service_cluster_ips, "advertising services"),
-        ("communities", spec.communities, "setting communities"),
-        ("prefixAdvertisements", spec.prefix_advertisements, "setting communities"),
-        ("nodeMeshPassword", spec.node_mesh_password, "a password for BGP"),
-        ("localWorkloadPeeringIPV4", spec.local_workload_peering_ip_v4, "peering with workloads"),
-        ("localWorkloadPeeringIPV6", spec.local_workload_peering_ip_v6, "peering with workloads"),
-    ):
-        yield from checks.refused(f"spec.{field}", given, what)
-
-
-def bgp_peer(resource: r.BGPPeer) -> Problems:
-    """A BGP peer of some nodes."""
-    spec = resource.spec
-    if spec.node and spec.node_selector:
-        yield Problem(
-            "node and nodeSelector exclude each other", "keep one of them", "spec.nodeSelector"
-        )
-    if spec.node:
-        yield from checks.name("spec.node", spec.node)
-    yield from checks.selects("spec.nodeSelector", spec.node_selector)
-    yield from _whom(spec)
-    if spec.keep_original_next_hop is not None and spec.next_hop_mode:
-        yield Problem(
-            "nextHopMode and keepOriginalNextHop exclude each other",
-            "keep nextHopMode",
-            "spec.keepOriginalNextHop",
-        )
-    if spec.max_restart_time is not None:
-        yield from _duration("spec.maxRestartTime", spec.max_restart_time, _MAX_RESTART)
-    if spec.keepalive_time is not None:
-        yield from _duration("spec.keepaliveTime", spec.keepalive_time, _MAX_KEEPALIVE)
-    yield from checks.between(
-        "spec.numAllowedLocalASNumbers", spec.num_allowed_local_as_numbers, 0, 255
-    )
-    for field, given, what in (
-        ("password", spec.password, "a password for BGP"),
-        ("filters", spec.filters, "filtering by BGPFilter"),
-        ("localWorkloadSelector", spec.local_workload_selector, "peering with workloads"),
-        ("reachableBy", spec.reachable_by, "reachableBy"),
-    ):
-        yield from checks.refused(f"spec.{field}", given, what)
-
-
-def _whom(spec: r.BGPPeerSpec) -> Problems:
-    """peerIP and asNumber, or peerSelector."""
-    if spec.peer_ip:
-        yield from checks.parsed("spec.peerIP", spec.peer_ip, net.parse_peer)
-        if spec.as_number is None:
-            yield Problem("peerIP needs the peer's AS number", "give asNumber", "spec.asNumber")
-    if spec.peer_selector:
-        yield from checks.selects("spec.peerSelector", spec.peer_selector)
-        if spec.peer_ip:
-            yield Problem(
-                "peerIP and peerSelector exclude each other",
-                "keep one of them",
-                "spec.peerSelector",
-            )
-        elif spec.as_number is not None:
-            cure = "leave it out: the nodes' own numbers are used"
-            yield Problem("peerSelector excludes asNumber", cure, "spec.asNumber")
-    elif not spec.peer_ip and not spec.local_workload_selector:
-        yield Problem("the peer is missing", "give peerIP or peerSelector", "spec.peerIP")
-
-
-def _duration(path: str, text: str, limit: int) -> Problems:
-    """A duration of 1 to `limit` seconds."""
-    found = checks.attempt(text, net.seconds)
-    if found is None:
-        yield from checks.parsed(path, text, net.seconds)
-    else:
-        yield from checks.between(path, found, 1, limit)

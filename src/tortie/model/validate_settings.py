@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from msgspec.structs import fields
@@ -15,11 +16,15 @@ from tortie.model.words import quote
 
 MAX_OPEN_PORTS = 256
 MAX_NETS = 256
+MAX_VNI = 2**24 - 1
+# The least that a link of the family must carry (RFC 791, RFC 8200), and the most that fits.
+MTUS: dict[net.Family, tuple[int, int]] = {4: (576, 65485), 6: (1280, 65465)}
 
-_TUNNELS = "hosts route plainly, without tunnels"
+_IPIP = "IP-in-IP is not offered; a pool's vxlanMode is"
+_VXLAN = "VXLAN is on where a pool has a vxlanMode"
+_ENCRYPTED = "what goes between hosts is not encrypted"
 _PACE = "changes come as events; `tortie node run --resync` says how often all is compared"
 _ROUTES = "docs/design.md says who owns which route"
-_NAT = "there is no address translation yet"
 _SERVED = "`tortie node run --metrics-address` and `--metrics-port` say where the agent answers"
 _LOGS = "the agent logs to its standard error"
 _MARKS = "the firewall's marks are fixed (0x00f00000)"
@@ -29,11 +34,13 @@ _ANY_CASE = {
     "nftablesMode": ("Auto", "Enabled", "Disabled"),
     "iptablesBackend": ("Auto", "NFT", "Legacy"),
     "defaultEndpointToHostAction": ("Drop", "Return", "Accept"),
+    "floatingIPs": ("Enabled", "Disabled"),
+    "natOutgoingExclusions": ("IPPoolsOnly", "IPPoolsAndHostIPs"),
 }
 # Settings of Calico's that mean nothing here, and why.
 FOREIGN = {
     **dict.fromkeys(("interfacePrefix", "interfaceExclude"), "those of workloads begin with tor"),
-    **dict.fromkeys(("ipipEnabled", "ipipMTU"), _TUNNELS),
+    **dict.fromkeys(("ipipEnabled", "ipipMTU"), _IPIP),
     **dict.fromkeys(
         ("iptablesRefreshInterval", "nftablesRefreshInterval", "ipsetsRefreshInterval",
          "routeRefreshInterval", "interfaceRefreshInterval", "iptablesPostWriteCheckInterval"),
@@ -46,9 +53,6 @@ FOREIGN = {
          "ipv4NormalRoutePriority", "ipv6NormalRoutePriority", "ipv4ElevatedRoutePriority",
          "ipv6ElevatedRoutePriority"),
         _ROUTES,
-    ),
-    **dict.fromkeys(
-        ("natOutgoingAddress", "natOutgoingExclusions", "natPortRange", "floatingIPs"), _NAT
     ),
     **dict.fromkeys(
         ("logFilePath", "logSeverityFile", "logSeverityScreen", "logSeveritySys", "logPrefix",
@@ -82,11 +86,22 @@ FOREIGN = {
     "endpointStatusPathPrefix": "endpoints are always reported: `tortie get wep`",
     "usageReportingEnabled": "nothing is reported to anybody",
 }  # fmt: skip
+PORT_RANGE = re.compile(r"[0-9]+(?::[0-9]+)?", re.ASCII)
+NO_SOURCE = (
+    ("0.0.0.0/8", "this network"),
+    ("127.0.0.0/8", "the host itself"),
+    ("169.254.0.0/16", "of one link only"),
+    ("224.0.0.0/4", "multicast"),
+    ("240.0.0.0/4", "reserved"),
+    ("::/127", "the host itself"),
+    ("fe80::/10", "of one link only"),
+    ("ff00::/8", "multicast"),
+)
 OURS = frozenset(each.encode_name for each in fields(r.FelixConfigurationSpec))
 _FAMILIES = (
     ("bpf", "packets are judged by nftables or iptables, not by eBPF"),
-    ("vxlan", _TUNNELS),
-    ("wireguard", _TUNNELS),
+    ("vxlan", _VXLAN),
+    ("wireguard", _ENCRYPTED),
     ("flowLogs", "there are no flow logs; rules with action Log are printed by the agent"),
     ("health", _SERVED),
     ("prometheus", _SERVED),
@@ -119,12 +134,69 @@ def felix_configuration(resource: r.FelixConfiguration) -> Problems:
         ("failsafeOutboundHostPorts", spec.failsafe_outbound_host_ports),
     ):
         yield from _open_ports(f"spec.{field}", ports or ())
-    yield from checks.between("spec.vxlanPort", spec.vxlan_port, 1, 65535)
+    yield from _vxlan(spec, name)
+    if spec.nat_outgoing_address is not None:
+        yield from _nat_address("spec.natOutgoingAddress", spec.nat_outgoing_address)
+    if spec.nat_port_range is not None:
+        yield from _port_range("spec.natPortRange", spec.nat_port_range)
     limit = spec.max_connections_per_endpoint
     yield from checks.between("spec.maxConnectionsPerEndpoint", limit, 0, 2**32 - 1)
     protected = spec.protected_nets or []
     yield from checks.at_most("spec.protectedNets", protected, MAX_NETS)
     yield from checks.nets("spec.protectedNets", protected)
+
+
+def _vxlan(spec: r.FelixConfigurationSpec, name: str) -> Problems:
+    yield from checks.between("spec.vxlanPort", spec.vxlan_port, 1, 65535)
+    yield from checks.between("spec.vxlanVNI", spec.vxlan_vni, 1, MAX_VNI)
+    for field, given in (("vxlanPort", spec.vxlan_port), ("vxlanVNI", spec.vxlan_vni)):
+        if given is not None and name.startswith("node."):
+            cure = "write it into FelixConfiguration default"
+            yield Problem("hosts understand each other only by the same", cure, f"spec.{field}")
+    mtus: tuple[tuple[str, int | None, net.Family], ...] = (
+        ("vxlanMTU", spec.vxlan_mtu, 4),
+        ("vxlanMTUV6", spec.vxlan_mtu_v6, 6),
+    )
+    for field, mtu, family in mtus:
+        low, high = MTUS[family]
+        if mtu is not None and mtu != 0 and not low <= mtu <= high:
+            cure = f"give {low} to {high}, or 0: found out"
+            yield Problem(f"{mtu} is out of range", cure, f"spec.{field}")
+
+
+def _nat_address(path: str, text: str) -> Problems:
+    """ADDRESS, or FIRST-LAST."""
+    ends = text.split("-")
+    found = [address for each in ends if (address := checks.attempt(each, net.parse_address))]
+    if len(found) != len(ends) or len(ends) > 2:
+        if len(ends) == 1:
+            yield from checks.address(path, text)
+        else:
+            yield Problem(f"{quote(text)} is no range of addresses", "write FIRST-LAST", path)
+        return
+    first, last = found[0], found[-1]
+    if first.family != last.family:
+        yield Problem(f"{quote(text)} is of both families", "give a range of one", path)
+    elif first.value > last.value:
+        cure = f"write {last.text}-{first.text}"
+        yield Problem(f"{quote(text)} ends before it begins", cure, path)
+    else:
+        for prefix, meaning in NO_SOURCE:
+            taboo = net.parse_net(prefix)
+            if taboo.family == first.family and not (
+                last.value < taboo.first or taboo.last < first.value
+            ):
+                cure = "give one that answers can reach"
+                yield Problem(f"{quote(text)} is in {prefix}: {meaning}", cure, path)
+
+
+def _port_range(path: str, given: int | str) -> Problems:
+    """A number, or FIRST:LAST."""
+    if isinstance(given, str) and not PORT_RANGE.fullmatch(given):
+        cure = "write a number, or FIRST:LAST in quotes"
+        yield Problem(f"{quote(given)} is no range of ports", cure, path)
+    else:
+        yield from checks.port(path, given)
 
 
 def _open_ports(path: str, ports: Sequence[r.ProtoPort]) -> Problems:

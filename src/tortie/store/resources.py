@@ -232,6 +232,11 @@ def _needed_by(store: Store, resource: r.Resource) -> str:
                     policy = each.resource
                     if isinstance(policy, InTier) and policy.spec.tier == resource.metadata.name:
                         return f"{kind.__name__} {policy.metadata.name}"
+        case r.BGPFilter():
+            for each in read(store, kinds.BY_NAME["BGPPeer"]):
+                peer = each.resource
+                if isinstance(peer, r.BGPPeer) and resource.metadata.name in peer.spec.filters:
+                    return f"BGPPeer {peer.metadata.name}"
         case r.ClusterInformation() | r.BlockAffinity():
             return "Tortie itself"
         case _:
