@@ -111,9 +111,12 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
 THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "prometheus_client"}
 
 PURE = (
-    "model", "desired", "calc", "explain", "ipam/block.py", "ipam/pools.py", "bgp/render.py",
+    "model", "desired", "calc", "explain", "ipam/block.py", "ipam/pools.py",
+    "bgp/judge.py", "bgp/reasons.py", "bgp/render.py", "bgp/rules.py", "bgp/sessions.py",
+    "bgp/words.py",
     "dataplane/alike.py", "dataplane/interpreter.py", "dataplane/matching.py",
-    "dataplane/nft/hosts.py", "dataplane/nft/render.py", "dataplane/nft/rules.py",
+    "dataplane/nft/hosts.py", "dataplane/nft/nat.py", "dataplane/nft/render.py",
+    "dataplane/nft/rules.py",
     "dataplane/nft/policies.py", "dataplane/nft/ruleset.py", "dataplane/nft/words.py",
     "dataplane/safe.py",
     "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",

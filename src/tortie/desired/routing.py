@@ -90,11 +90,11 @@ class RouteRule(Struct, frozen=True):
     operations) or rejected.
 
     `lengths`: first..last of the route's prefix length; with "in" and "not_in" it belongs to the
-    net (not_in: not one of these lengths in it), as in Calico. `interface`: name of the route's interface,
-    `*` stands for any text. `from_peers`: the route came by BGP. `priority`: the metric that it
-    would have in the kernel: 2147483647 - local_pref where a filter has set one, else 1024.
-    Operations: `add_communities`, `prepend` (AS numbers as they shall
-    stand, first first), `set_priority`.
+    net (not_in: not one of these lengths in it), as in Calico. `interface`: name of the route's
+    interface, `*` stands for any text. `from_peers`: the route came by BGP. `priority`: the metric
+    that it would have in the kernel: 2147483647 - local_pref where a filter has set one, else 1024.
+    Operations: `add_communities`, `prepend` (AS numbers as they shall stand, first first),
+    `set_priority`.
     """
 
     action: Literal["accept", "reject"]
