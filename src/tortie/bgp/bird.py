@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tortie.bgp.control import BirdControl, Session
+from tortie.bgp.answers import Session, unquoted
+from tortie.bgp.control import BirdControl
 from tortie.bgp.render import render
 from tortie.desired import Bgp, Desired, Report
 from tortie.errors import BgpError, KernelError
@@ -152,9 +153,8 @@ class BirdDriver:
         done = process.run(["bird", "-p", "-c", str(path)], check=False)
         if done.returncode != 0:
             path.unlink()
-            raise BgpError(
-                f"BIRD refuses the new configuration, so the old one stays: {done.stderr.strip()}"
-            )
+            said = unquoted(done.stderr.strip())
+            raise BgpError(f"BIRD refuses the new configuration, so the old one stays: {said}")
         return path
 
     def _write(self, text: str) -> Path:
@@ -176,7 +176,7 @@ class BirdDriver:
         command = ["bird", *map(str, files), *(["-R"] if recover else [])]
         done = process.run(command, check=False)
         if done.returncode != 0:
-            raise BgpError(f"BIRD does not start: {done.stderr.strip()}")
+            raise BgpError(f"BIRD does not start: {unquoted(done.stderr.strip())}")
         if not _until(self._answers, _SETTLE):
             raise BgpError("BIRD was started but does not answer", f"see {self.directory}/bird.log")
 
