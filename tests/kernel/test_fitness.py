@@ -28,6 +28,7 @@ def test_modules_are_loaded_built_in_or_there_to_be_loaded(tmp_path: Path) -> No
         "nf_conntrack": ("ok", "loaded"),
         "nfnetlink_log": ("warning", "for rules of action Log"),
         "veth": ("ok", "built in"),
+        "vxlan": ("warning", "for pools with VXLAN"),
     }
     (directory / "modules.dep").write_text("")
     assert states(tmp_path)["nf_tables"] == ("missing", "for the firewall")

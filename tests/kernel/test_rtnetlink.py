@@ -14,13 +14,16 @@ from tortie.kernel import process
 from tortie.kernel.rtnetlink import (
     Address,
     Change,
+    Forward,
     Link,
     LinkState,
     Neighbour,
     Netlink,
     NetlinkPort,
+    NewVxlan,
     Route,
     Thing,
+    Vxlan,
 )
 from tortie.kernel.rtnetlink_fake import FakeNetlink
 
@@ -300,7 +303,7 @@ def test_forms_that_are_not_ours_are_read_as_other() -> None:
             "link add tor1 type veth peer name ptor1",
             "link set tor1 up",
             "addr add 192.0.2.1/24 dev tor1",
-            "route add 10.65.0.1/32 via 192.0.2.9 dev tor1 proto 84",
+            "route add 10.65.0.1/32 dev tor1 scope global proto 84",
             "route add unreachable 10.65.0.2/32 proto 84",
             "route add 10.65.0.3/32 proto 84 nexthop via 192.0.2.8 dev tor1 "
             "nexthop via 192.0.2.9 dev tor1",
@@ -363,3 +366,158 @@ def test_a_closed_socket_says_so_plainly() -> None:
         netlink.close()
         with pytest.raises(KernelError, match=r"cannot read interfaces from the kernel: "):
             netlink.links()
+
+
+# --- gateways ---------------------------------------------------------------------------------
+
+
+class Subnet(NamedTuple):
+    own: str
+    near: str
+    far: str
+
+
+SUBNETS = {
+    "v4": Subnet("192.0.2.1/24", "192.0.2.9", "198.51.100.9"),
+    "v6": Subnet("2001:db8::1/64", "2001:db8::9", "2001:db8:51::9"),
+}
+
+
+def in_subnet(host: Host, subnet: Subnet) -> int:
+    index = up(host, "tor1")
+    assert add(host, Address(index, subnet.own, nodad=True)) == []
+    return index
+
+
+@pytest.mark.parametrize("version", ["v4", "v6"])
+def test_a_route_by_a_gateway_is_read_back_with_the_interface_that_leads_to_it(
+    host: Host, version: str
+) -> None:
+    family, subnet = FAMILIES[version], SUBNETS[version]
+    index = in_subnet(host, subnet)
+    route = Route(family.prefix, "unicast", OURS, family.metric, gateway=subnet.near)
+    assert add(host, route) == []
+    (found,) = host.netlink.routes(OURS)
+    assert found == Route(family.prefix, "unicast", OURS, family.metric, index, gateway=subnet.near)
+    assert host.netlink.change([Change("delete", found)]) == []
+    assert host.netlink.routes(OURS) == []
+
+
+@pytest.mark.parametrize("version", ["v4", "v6"])
+def test_a_gateway_in_no_subnet_of_the_host_needs_to_be_onlink(host: Host, version: str) -> None:
+    family, subnet = FAMILIES[version], SUBNETS[version]
+    index = in_subnet(host, subnet)
+    route = Route(family.prefix, "unicast", OURS, family.metric, gateway=subnet.far)
+    assert add(host, route) == [errno.ENETUNREACH if version == "v4" else errno.EHOSTUNREACH]
+    onlink = Route(
+        family.prefix, "unicast", OURS, family.metric, index, gateway=subnet.far, onlink=True
+    )
+    assert add(host, onlink) == []
+    assert host.netlink.routes(OURS) == [onlink]
+
+
+@pytest.mark.parametrize("version", ["v4", "v6"])
+def test_a_gateway_takes_the_place_of_a_blackhole_and_gives_it_back(
+    host: Host, version: str
+) -> None:
+    family, subnet = FAMILIES[version], SUBNETS[version]
+    index = in_subnet(host, subnet)
+    hole = Route(family.prefix, "blackhole", OURS, family.metric)
+    route = Route(family.prefix, "unicast", OURS, family.metric, index, gateway=subnet.near)
+    assert add(host, hole) == []
+    for there in (route, hole, route):
+        assert host.netlink.change([Change("replace", there)]) == []
+        assert host.netlink.routes(OURS) == [there]
+
+
+# --- VXLAN ------------------------------------------------------------------------------------
+
+FOUR = Vxlan(4096, 4789, "192.0.2.1")
+SIX = Vxlan(4096, 4789, "2001:db8::1", zero_sums=True)
+
+
+def vxlan(host: Host, name: str, parameters: Vxlan) -> Link:
+    assert add(host, NewVxlan(name, parameters, MAC, 1400)) == []
+    return link(host, name)
+
+
+@pytest.mark.parametrize("parameters", [FOUR, SIX, Vxlan(7, 8472, "192.0.2.1", learning=True)])
+def test_a_vxlan_interface_is_read_back_as_made(host: Host, parameters: Vxlan) -> None:
+    made = vxlan(host, "vx", parameters)
+    assert made == Link(made.index, "vx", False, MAC, 1400, parameters)
+
+
+def test_two_families_share_port_and_network_and_two_of_one_family_do_not(host: Host) -> None:
+    vxlan(host, "vx4", FOUR)
+    vxlan(host, "vx6", SIX)
+    for name, parameters in (("vx7", FOUR), ("vx7", SIX), ("vx4", Vxlan(8, 4789, "192.0.2.1"))):
+        assert add(host, NewVxlan(name, parameters, MAC, 1400)) == [errno.EEXIST]
+
+
+def test_a_vxlan_interface_takes_an_mtu_and_goes(host: Host) -> None:
+    made = vxlan(host, "vx", FOUR)
+    assert host.netlink.change([Change("replace", LinkState(made.index, up=True, mtu=1350))]) == []
+    assert link(host, "vx") == Link(made.index, "vx", True, MAC, 1350, FOUR)
+    gone = [Change("delete", LinkState(made.index))]
+    assert host.netlink.change(gone) == host.netlink.change(gone) == []
+    assert [each.name for each in host.netlink.links()] == ["lo"]
+
+
+@pytest.mark.parametrize("parameters", [FOUR, SIX])
+def test_where_frames_are_sent_is_read_back_replaced_and_deleted(
+    host: Host, parameters: Vxlan
+) -> None:
+    index = vxlan(host, "vx", parameters).index
+    there = {FOUR: ("192.0.2.2", "192.0.2.3"), SIX: ("2001:db8::2", "2001:db8::3")}[parameters]
+    first, moved = (Forward(index, OTHER_MAC, each) for each in there)
+    assert host.netlink.forwards(index) == []
+    for forward in (first, moved, moved):
+        assert host.netlink.change([Change("replace", forward)]) == []
+        assert host.netlink.forwards(index) == [forward]
+    assert host.netlink.forwards(1) == []
+    gone = [Change("delete", moved)]
+    assert host.netlink.change(gone) == host.netlink.change(gone) == []
+    assert host.netlink.forwards(index) == []
+
+
+def test_the_neighbours_of_one_interface_can_be_read_alone(host: Host, family: Words) -> None:
+    one, two = up(host, "tor1"), up(host, "tor2")
+    for index in (one, two):
+        thing = Neighbour(index, family.neighbour, MAC)
+        assert host.netlink.change([Change("replace", thing)]) == []
+    assert host.netlink.neighbours(two) == [Neighbour(two, family.neighbour, MAC)]
+    assert len(host.netlink.neighbours()) == 2
+
+
+@pytest.mark.kernel
+def test_what_hands_have_made_of_a_vxlan_interface_is_seen() -> None:
+    with inside_fresh():
+        ip(
+            "link add low type veth peer name plow",
+            "link add vx type vxlan id 9 dstport 4789 remote 192.0.2.7 dev low nolearning",
+            "link add ext type vxlan external dstport 4790",
+        )
+        for line in (
+            "02:00:00:00:00:0b dst 192.0.2.2 port 9999",
+            "00:00:00:00:00:00 dst 192.0.2.3",
+        ):
+            process.run(["bridge", "fdb", "append", *line.split(), "dev", "vx"])
+        netlink = Netlink()
+        by_name = {each.name: each for each in netlink.links()}
+        low, odd = by_name["low"].index, by_name["vx"]
+        assert odd.vxlan == Vxlan(9, 4789, "", lower=low, remote="192.0.2.7")
+        assert by_name["ext"].vxlan is not None
+        assert by_name["low"].vxlan is None
+        nowhere = "00:00:00:00:00:00"
+        assert sorted(netlink.forwards(odd.index), key=str) == sorted(
+            [
+                Forward(odd.index, nowhere, "192.0.2.7", plain=False),
+                Forward(odd.index, OTHER_MAC, "192.0.2.2", plain=False),
+                Forward(odd.index, nowhere, "192.0.2.3"),
+            ],
+            key=str,
+        )
+        deletes = [Change("delete", each) for each in netlink.forwards(odd.index)]
+        assert netlink.change(deletes) == []
+        assert netlink.forwards(odd.index) == []
+        netlink.close()

@@ -35,6 +35,7 @@ MODULES = (
     ("nf_conntrack", "NF_CONNTRACK", True, "connections"),
     ("nfnetlink_log", "NETFILTER_NETLINK_LOG", False, "rules of action Log"),
     ("veth", "VETH", True, "links into network namespaces"),
+    ("vxlan", "VXLAN", False, "pools with VXLAN"),
 )
 """(module, its option in the kernel's configuration, whether it is needed, what for)"""
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from tortie.errors import KernelError
 from tortie.kernel import netlink
-from tortie.kernel.rtnetlink import (
+from tortie.kernel.rtcodec import (
     IFA_ADDRESS,
     IFA_LOCAL,
     IFADDR,

@@ -6,14 +6,17 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_address, ip_interface
 
 from tortie.kernel.netlink import Family, family_of
 from tortie.kernel.rtnetlink import (
     Address,
     Change,
+    Forward,
     Link,
     LinkState,
     Neighbour,
+    NewVxlan,
     Refusal,
     Route,
     words,
@@ -33,6 +36,7 @@ class FakeNetlink:
         self._links: dict[int, Link] = {1: Link(1, "lo", True, "00:00:00:00:00:00", 65536)}
         self._addresses = [Address(1, "127.0.0.1/8", "host"), Address(1, "::1/128", "host")]
         self._neighbours: dict[tuple[int, str], str] = {}
+        self._forwards: dict[tuple[int, str], str] = {}
         self._routes: list[Route] = []
         self._last = 1
         self.refuse: dict[str, int] = {}
@@ -51,6 +55,7 @@ class FakeNetlink:
         index = next(link.index for link in self._links.values() if link.name == name)
         del self._links[index]
         self._addresses = [each for each in self._addresses if each.index != index]
+        self._forwards = {k: v for k, v in self._forwards.items() if k[0] != index}
         self._down(index)
 
     def links(self) -> list[Link]:
@@ -61,9 +66,14 @@ class FakeNetlink:
         self.dumps += 1
         return list(self._addresses)
 
-    def neighbours(self) -> list[Neighbour]:
+    def neighbours(self, index: int | None = None) -> list[Neighbour]:
         self.dumps += 1
-        return [Neighbour(index, text, mac) for (index, text), mac in self._neighbours.items()]
+        found = [Neighbour(at, text, mac) for (at, text), mac in self._neighbours.items()]
+        return [each for each in found if index in (None, each.index)]
+
+    def forwards(self, index: int) -> list[Forward]:
+        self.dumps += 1
+        return [Forward(at, mac, to) for (at, mac), to in self._forwards.items() if at == index]
 
     def routes(self, protocol: int | None = None) -> list[Route]:
         self.dumps += 1
@@ -93,16 +103,36 @@ class FakeNetlink:
                 return self._change_address(change.verb, address)
             case Neighbour() as neighbour:
                 return self._change_neighbour(change.verb, neighbour)
+            case Forward() as forward:
+                return self._change_forward(change.verb, forward)
+            case NewVxlan() as new:
+                return self._add_vxlan(new)
             case LinkState() as state:
-                return self._change_link(state)
+                return self._change_link(change.verb, state)
 
-    def _change_link(self, state: LinkState) -> int:
+    def _add_vxlan(self, new: NewVxlan) -> int:
+        links = self._links.values()
+        key = (new.vxlan.vni, new.vxlan.port, family_of(new.vxlan.local))
+        others = [each.vxlan for each in links if each.vxlan is not None]
+        if any(each.name == new.name for each in links) or key in [
+            (each.vni, each.port, family_of(each.local)) for each in others
+        ]:
+            return errno.EEXIST
+        self._last += 1
+        self._links[self._last] = Link(self._last, new.name, False, new.mac, new.mtu, new.vxlan)
+        return 0
+
+    def _change_link(self, verb: str, state: LinkState) -> int:
         link = self._links.get(state.index)
         if link is None:
-            return errno.ENODEV
+            return 0 if verb == "delete" else errno.ENODEV
+        if verb == "delete":
+            self.remove_link(link.name)
+            return 0
         up = link.up if state.up is None else state.up
         mac = link.mac if state.mac is None else state.mac
-        self._links[state.index] = replace(link, up=up, mac=mac)
+        mtu = link.mtu if state.mtu is None else state.mtu
+        self._links[state.index] = replace(link, up=up, mac=mac, mtu=mtu)
         if link.up and not up:
             self._down(state.index)
         return 0
@@ -141,11 +171,25 @@ class FakeNetlink:
         self._neighbours[key] = neighbour.mac
         return 0
 
+    def _change_forward(self, verb: str, forward: Forward) -> int:
+        if verb == "delete":
+            self._forwards.pop((forward.index, forward.mac), None)
+            return 0
+        if forward.index not in self._links:
+            return errno.ENODEV
+        self._forwards[forward.index, forward.mac] = forward.underlay
+        return 0
+
     def _change_route(self, verb: str, route: Route) -> int:
         route = replace(route, metric=route.metric or _DEFAULT_METRIC[family_of(route.prefix)])
         if verb == "delete":
             self._routes = [each for each in self._routes if not _named(each, route)]
             return 0
+        if route.gateway and not route.index:
+            index = self._towards(route.gateway)
+            if index is None:
+                return errno.ENETUNREACH if family_of(route.prefix) == 4 else errno.EHOSTUNREACH
+            route = replace(route, index=index)
         if route.kind == "unicast":
             link = self._links.get(route.index)
             if link is None:
@@ -164,6 +208,13 @@ class FakeNetlink:
         else:
             self._routes.append(route)
         return 0
+
+    def _towards(self, gateway: str) -> int | None:
+        """The interface in whose subnet a gateway is."""
+        wanted = ip_address(gateway)
+        return next(
+            (e.index for e in self._addresses if wanted in ip_interface(e.prefix).network), None
+        )
 
 
 def _named(there: Route, asked: Route) -> bool:
