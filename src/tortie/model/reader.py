@@ -52,7 +52,8 @@ class Lines(NamedTuple):
 class Document:
     """One document of a file. `path` leads to it where it is an item of a `kind: List`."""
 
-    data: object
+    data: object = field(repr=False)
+    """it may hold secrets"""
     file: str
     line: int
     lines: Lines = field(repr=False)
