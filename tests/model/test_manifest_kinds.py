@@ -480,9 +480,11 @@ def test_calicos_settings_take_their_words_in_any_case():
 apiVersion: projectcalico.org/v3
 kind: FelixConfiguration
 metadata: {name: default}
-spec: {iptablesBackend: nft, nftablesMode: disabled, defaultEndpointToHostAction: ACCEPT}
+spec: {iptablesBackend: nft, nftablesMode: disabled, defaultEndpointToHostAction: ACCEPT,
+  floatingIPs: disabled, natOutgoingExclusions: ippoolsandhostips}
 """
     (loaded,) = manifest.load(text, "felix.yaml")
     spec = loaded.resource.spec
     words = (spec.iptables_backend, spec.nftables_mode, spec.default_endpoint_to_host_action)
     assert words == ("NFT", "Disabled", "Accept")
+    assert (spec.floating_ips, spec.nat_outgoing_exclusions) == ("Disabled", "IPPoolsAndHostIPs")

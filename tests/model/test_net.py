@@ -132,3 +132,18 @@ SMALL = st.builds(
 def test_collapse_agrees_with_the_standard_library(nets: list[str]) -> None:
     plain = ipaddress.collapse_addresses(ipaddress.IPv4Network(text, strict=False) for text in nets)
     assert net.collapse(nets) == tuple(str(prefix) for prefix in plain)
+
+
+SHORT = [("200ms", 200), ("1s", 1000), ("1s500ms", 1500), ("0ms", 0), ("999999999ms", 999999999)]
+NOT_SHORT = ["", "1", "ms", "1.5s", "1m", "-1ms", "1ms1s", " 1ms", "1ms\n", "\u0661ms", "1 ms"]
+
+
+@pytest.mark.parametrize(("text", "milliseconds"), SHORT)
+def test_short_durations(text: str, milliseconds: int) -> None:
+    assert net.milliseconds(text) == milliseconds
+
+
+@pytest.mark.parametrize("text", NOT_SHORT)
+def test_no_short_durations(text: str) -> None:
+    with pytest.raises(net.NetError):
+        net.milliseconds(text)

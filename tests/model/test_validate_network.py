@@ -5,7 +5,7 @@ from validation import PORT, Data, expect, faults, make, workload
 
 from tortie.model import resources as r
 from tortie.model.manifest import plain
-from tortie.model.validate import endpoint_name
+from tortie.model.validate import endpoint_name, normalise
 
 # --- endpoints ---------------------------------------------------------------------------------
 
@@ -68,6 +68,52 @@ WORKLOADS = [
     ({"serviceAccountName": "a" * 64}, "spec.serviceAccountName", "63 at most"),
     ({"serviceAccountName": "A"}, "spec.serviceAccountName", "no valid name"),
 ]
+
+
+def floating(*pairs: tuple[str, str]) -> Data:
+    """An endpoint with an address of each family, and these floating ones (inside, outside)."""
+    return {
+        "ipNetworks": ["10.65.0.5/32", "fd00::5/128"],
+        "ipNATs": [{"internalIP": inside, "externalIP": outside} for inside, outside in pairs],
+    }
+
+
+NATS = [
+    (floating(("10.65.0.6", "192.0.2.1")), "[0].internalIP", "no address of this endpoint"),
+    (floating(("10.65.0.5/32", "192.0.2.1")), "[0].internalIP", "has a mask"),
+    (floating(("10.65.0.5", "2001:db8::1")), "[0].externalIP", "not IPv4"),
+    (floating(("fd00::5", "192.0.2.1")), "[0].externalIP", "not IPv6"),
+    (floating(("10.65.0.5", "x")), "[0].externalIP", "no IP address"),
+    (floating(("10.65.0.5", "10.65.0.5")), "[0].externalIP", "own address"),
+    (floating(("10.65.0.5", "169.254.1.1")), "[0].externalIP", "gateway"),
+    (floating(("10.65.0.5", "224.0.0.1")), "[0].externalIP", "multicast"),
+    (floating(("fd00::5", "fe80::1")), "[0].externalIP", "one link"),
+    (
+        floating(("10.65.0.5", "192.0.2.1"), ("10.65.0.5", "192.0.2.2")),
+        "[1].internalIP",
+        "two floating addresses",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "path", "says"), NATS)
+def test_a_floating_address_is_refused(fields: Data, path: str, says: str) -> None:
+    expect(workload(**fields), f"spec.ipNATs{path}", says)
+
+
+def test_an_address_floats_once() -> None:
+    fields = floating(("10.65.0.5", "192.0.2.1"), ("10.65.0.7", "192.0.2.1"))
+    fields["ipNetworks"] = ["10.65.0.5", "10.65.0.7"]
+    expect(workload(**fields), "spec.ipNATs[1].externalIP", "192.0.2.1 is there twice")
+
+
+def test_floating_addresses_of_both_families_are_accepted() -> None:
+    fields = floating(("10.65.0.5", "192.0.2.1"), ("FD00:0::5", "2001:DB8::1"))
+    assert faults(workload(**fields)) == []
+    kept = normalise(workload(**fields))
+    assert isinstance(kept, r.WorkloadEndpoint)
+    assert kept.spec.ip_nats[1] == r.IpNat(internal_ip="fd00::5", external_ip="2001:db8::1")
+    assert normalise(kept) == kept
 
 
 @pytest.mark.parametrize(("fields", "path", "says"), WORKLOADS)
@@ -167,6 +213,25 @@ OTHERS = [
         "spec.bgp.routeReflectorClusterID",
         "no IP address",
     ),
+    ("Node", {"ipv4VXLANTunnelAddr": "10.0.0.1/32"}, "spec.ipv4VXLANTunnelAddr", "has a mask"),
+    ("Node", {"ipv4VXLANTunnelAddr": "fd00::1"}, "spec.ipv4VXLANTunnelAddr", "not IPv4"),
+    ("Node", {"ipv6VXLANTunnelAddr": "ff02::1"}, "spec.ipv6VXLANTunnelAddr", "multicast"),
+    ("Node", {"vxlanTunnelMACAddr": "01:00:00:00:00:01"}, "spec.vxlanTunnelMACAddr", "unicast"),
+    ("Node", {"vxlanTunnelMACAddrV6": "66:0:1"}, "spec.vxlanTunnelMACAddrV6", "no MAC address"),
+    ("IPReservation", {"reservedCIDRs": ["10.0.0.1/24"]}, "spec.reservedCIDRs[0]", "10.0.0.0/24"),
+    ("IPReservation", {"reservedCIDRs": ["here"]}, "spec.reservedCIDRs[0]", "no IP address"),
+    (
+        "IPReservation",
+        {"reservedCIDRs": ["10.0.0.1", "10.0.0.1/32"]},
+        "spec.reservedCIDRs[1]",
+        "there twice",
+    ),
+    (
+        "IPReservation",
+        {"reservedCIDRs": [f"10.0.{i // 256}.{i % 256}" for i in range(1001)]},
+        "spec.reservedCIDRs",
+        "at most 1000",
+    ),
     ("Node", {"interfaces": [{"name": "a/b"}]}, "spec.interfaces[0].name", "interface name"),
 ]
 
@@ -185,6 +250,10 @@ GOOD = [
     make("IPPool", {"cidr": "fd00::/64", "vxlanMode": "CrossSubnet", "allowedUses": ["Tunnel"]}),
     make("IPPool", {"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"]}),
     make("IPPool", {"cidr": "10.0.0.0/16", "natOutgoing": True, "assignmentMode": "Manual"}),
+    make("Node", {"ipv4VXLANTunnelAddr": "10.65.0.1", "ipv6VXLANTunnelAddr": "fd00::1"}),
+    make("Node", {"vxlanTunnelMACAddr": "66:00:00:00:00:01"}),
+    make("IPReservation", {}),
+    make("IPReservation", {"reservedCIDRs": ["10.0.0.1", "10.0.0.0/24", "fd00::/120"]}),
     make("Node", {"bgp": {"ipv4Address": "10.0.0.7/24", "ipv6Address": "fd00::7"}}),
     make("Namespace", annotations={"tortie.dev/default": "open"}),
     make("Tier", {"order": 1_000_000, "defaultAction": "Deny"}, name="default"),
@@ -195,3 +264,48 @@ GOOD = [
 @pytest.mark.parametrize("resource", GOOD, ids=lambda resource: type(resource).__name__)
 def test_what_is_right_is_accepted(resource: r.Resource) -> None:
     assert faults(resource) == []
+
+
+# --- how addresses are assigned ------------------------------------------------------------------
+
+STRICT: Data = {"strictAffinity": True}
+IPAM_GOOD: list[Data] = [
+    {},
+    {"strictAffinity": False, "autoAllocateBlocks": True, "maxBlocksPerHost": 0},
+    {**STRICT, "maxBlocksPerHost": 1_000_000, "autoAllocateBlocks": False},
+    {"ipCooldownSeconds": 0, "leakGracePeriod": "0s"},
+    {"ipCooldownSeconds": 1200, "leakGracePeriod": "720h"},
+    {"kubeVirtVMAddressPersistence": "Disabled", "leakGracePeriod": "15m"},
+]
+
+
+@pytest.mark.parametrize("spec", IPAM_GOOD)
+def test_the_assignment_of_addresses_is_accepted(spec: Data) -> None:
+    assert faults(make("IPAMConfiguration", spec, name="default")) == []
+
+
+IPAM_BAD: list[tuple[Data, str, str]] = [
+    ({"maxBlocksPerHost": 1}, "maxBlocksPerHost", "write strictAffinity: true too"),
+    ({"maxBlocksPerHost": 1, "strictAffinity": False}, "maxBlocksPerHost", "would borrow"),
+    ({**STRICT, "maxBlocksPerHost": -1}, "maxBlocksPerHost", "0 to 1000000"),
+    ({**STRICT, "maxBlocksPerHost": 1_000_001}, "maxBlocksPerHost", "0 to 1000000"),
+    ({"autoAllocateBlocks": False}, "autoAllocateBlocks", "write strictAffinity: true too"),
+    ({"ipCooldownSeconds": -1}, "ipCooldownSeconds", "0 to 1200"),
+    ({"ipCooldownSeconds": 1201}, "ipCooldownSeconds", "0 to 1200"),
+    ({"leakGracePeriod": "1 day"}, "leakGracePeriod", "no duration"),
+    ({"leakGracePeriod": "721h"}, "leakGracePeriod", "0 to 2592000"),
+    (
+        {"kubeVirtVMAddressPersistence": "Enabled"},
+        "kubeVirtVMAddressPersistence",
+        "write Disabled",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "field", "says"), IPAM_BAD)
+def test_the_assignment_of_addresses_is_refused(spec: Data, field: str, says: str) -> None:
+    expect(make("IPAMConfiguration", spec, name="default"), f"spec.{field}", says)
+
+
+def test_there_is_one_assignment_of_addresses() -> None:
+    expect(make("IPAMConfiguration", {}, name="mine"), "metadata.name", "call it default")

@@ -62,6 +62,34 @@ def test_a_port_that_is_open_is_accepted(field: str, ports: list[Data]) -> None:
 SPECS = [
     ({"vxlanPort": 0}, "spec.vxlanPort", "1 to 65535"),
     ({"vxlanPort": 65536}, "spec.vxlanPort", "1 to 65535"),
+    ({"vxlanVNI": 0}, "spec.vxlanVNI", "1 to 16777215"),
+    ({"vxlanVNI": 2**24}, "spec.vxlanVNI", "1 to 16777215"),
+    ({"vxlanMTU": -1}, "spec.vxlanMTU", "or 0"),
+    ({"vxlanMTU": 575}, "spec.vxlanMTU", "give 576 to 65485, or 0"),
+    ({"vxlanMTU": 65486}, "spec.vxlanMTU", "576 to 65485"),
+    ({"vxlanMTUV6": 1279}, "spec.vxlanMTUV6", "give 1280 to 65465, or 0"),
+    ({"vxlanMTUV6": 65466}, "spec.vxlanMTUV6", "1280 to 65465"),
+    ({"natOutgoingAddress": "here"}, "spec.natOutgoingAddress", "no IP address"),
+    ({"natOutgoingAddress": ""}, "spec.natOutgoingAddress", "no IP address"),
+    ({"natOutgoingAddress": "192.0.2.0/24"}, "spec.natOutgoingAddress", "has a mask"),
+    ({"natOutgoingAddress": "192.0.2.1-"}, "spec.natOutgoingAddress", "write FIRST-LAST"),
+    ({"natOutgoingAddress": "192.0.2.1-192.0.2.2-192.0.2.3"}, "spec.natOutgoingAddress", "no ran"),
+    (
+        {"natOutgoingAddress": "192.0.2.2-192.0.2.1"},
+        "spec.natOutgoingAddress",
+        "write 192.0.2.1-192.0.2.2",
+    ),
+    ({"natOutgoingAddress": "192.0.2.1-fd00::1"}, "spec.natOutgoingAddress", "both families"),
+    ({"natOutgoingAddress": "127.0.0.1"}, "spec.natOutgoingAddress", "the host itself"),
+    ({"natOutgoingAddress": "126.0.0.1-128.0.0.1"}, "spec.natOutgoingAddress", "in 127.0.0.0/8"),
+    ({"natOutgoingAddress": "fe80::1"}, "spec.natOutgoingAddress", "answers can reach"),
+    ({"natPortRange": 0}, "spec.natPortRange", "1 to 65535"),
+    ({"natPortRange": "0:10"}, "spec.natPortRange", "no port"),
+    ({"natPortRange": "1:65536"}, "spec.natPortRange", "out of range"),
+    ({"natPortRange": "20:10"}, "spec.natPortRange", 'write "10:20"'),
+    ({"natPortRange": "10-20"}, "spec.natPortRange", "FIRST:LAST"),
+    ({"natPortRange": "http"}, "spec.natPortRange", "no range of ports"),
+    ({"natPortRange": "1:2\n"}, "spec.natPortRange", "no range of ports"),
     ({"maxConnectionsPerEndpoint": -1}, "spec.maxConnectionsPerEndpoint", "0 to 4294967295"),
     ({"maxConnectionsPerEndpoint": 2**32}, "spec.maxConnectionsPerEndpoint", "0 to 4294967295"),
     ({"protectedNets": ["here"]}, "spec.protectedNets[0]", "no IP address"),
@@ -87,6 +115,11 @@ GOOD: list[Data] = [
     {"automaticHostEndpoints": "Enabled", "connectionRevocation": "Disabled"},
     {"allowVXLANPacketsFromWorkloads": True, "allowIPIPPacketsFromWorkloads": False},
     {"disableConntrackInvalidCheck": True},
+    {"vxlanMTU": 0, "vxlanMTUV6": 0},
+    {"vxlanMTU": 8950, "vxlanMTUV6": 1280},
+    {"natOutgoingAddress": "192.0.2.1", "natOutgoingExclusions": "IPPoolsAndHostIPs"},
+    {"natOutgoingAddress": "2001:db8::1-2001:db8::f", "natPortRange": 40000},
+    {"natPortRange": "1024:65535", "floatingIPs": "Disabled"},
     {"maxConnectionsPerEndpoint": 0},
     {"maxConnectionsPerEndpoint": 4294967295},
     {"namespaceDefault": "open"},
@@ -99,6 +132,12 @@ GOOD: list[Data] = [
 @pytest.mark.parametrize("name", ["default", "node.a1", "node.rack-1.a1.example.com"])
 def test_a_setting_is_accepted(spec: Data, name: str) -> None:
     assert faults(felix(spec, name)) == []
+
+
+@pytest.mark.parametrize("field", ["vxlanPort", "vxlanVNI"])
+def test_what_hosts_must_have_in_common_is_no_nodes(field: str) -> None:
+    assert faults(felix({field: 8472})) == []
+    expect(felix({field: 8472}, "node.a1"), f"spec.{field}", "FelixConfiguration default")
 
 
 @pytest.mark.parametrize("name", ["a1", "defaults", "nodea1", "global"])
@@ -116,6 +155,8 @@ def test_settings_have_one_spelling() -> None:
         "failsafeInboundHostPorts": [{"port": 22, "protocol": "tcp", "net": "10.0.0.9/8"}],
         "endpointToHostPorts": [{"port": 53, "protocol": 17}],
         "protectedNets": ["FD00::1", "10.1.0.9/16"],
+        "natOutgoingAddress": "FD00::1-fd00:0::9",
+        "natPortRange": "5000:5000",
     }
     kept = normalise(felix(given))
     assert kept == normalise(kept)
@@ -123,6 +164,8 @@ def test_settings_have_one_spelling() -> None:
         "endpointToHostPorts": [{"port": 53, "protocol": "UDP"}],
         "failsafeInboundHostPorts": [{"port": 22, "net": "10.0.0.0/8"}],
         "protectedNets": ["fd00::1/128", "10.1.0.0/16"],
+        "natOutgoingAddress": "fd00::1-fd00::9",
+        "natPortRange": 5000,
     }
 
 
