@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha1
+from typing import Literal
 
 from tortie import desired as d
+from tortie.calc import advertised, bgp_filters, tunnels
+from tortie.calc.bgp_settings import as_number, cluster, of_node
 from tortie.calc.members import host_cidr
 from tortie.calc.routing import blocks, node_addresses
+from tortie.calc.sessions import Sessions
 from tortie.calc.world import World
-from tortie.model import kinds, net, selector
+from tortie.model import net
 from tortie.model import resources as r
 
-DEFAULT_AS = 64512  # Calico v3
-UPSTREAM_ANNOTATION = "tortie.dev/upstream"
+_LOG: dict[str | None, Literal["debug", "info", "warning", "error", "fatal", "none"]] = {
+    None: "info",
+    "None": "none",
+    "Debug": "debug",
+    "Info": "info",
+    "Warning": "warning",
+    "Error": "error",
+    "Fatal": "fatal",
+}
 
 
 def bgp(
@@ -31,20 +42,32 @@ def bgp(
     own_blocks = blocks(world, node)
     # A disabled pool gives no new addresses, but those in use stay reachable (Calico v3).
     pools = sorted(world.all(r.IPPool).values(), key=lambda pool: pool.metadata.name)
-    config = _configuration(world)
+    config = of_node(world, node)
+    sessions = Sessions(world, me, secrets)
+    peers = sessions.peers()
     return d.Bgp(
         router_id=own.get(4) or _router_id(node),
-        local_as=_as_number(world, me),
+        local_as=as_number(world, me),
         listen_port=config.listen_port or 179,
         listen_addresses=tuple(own.values()) if config.bind_mode == "NodeIP" else (),
         source_v4=own.get(4),
         source_v6=own.get(6),
-        peers=tuple(_peers(world, me)),
+        peers=peers,
         originate=(*own_blocks, *_strays(own_blocks, endpoints)),
         pools=tuple(net.parse_net(pool.spec.cidr).text for pool in pools),
         no_export=tuple(
             net.parse_net(p.spec.cidr).text for p in pools if p.spec.disable_bgp_export
         ),
+        ignored_interfaces=tuple(config.ignored_interfaces),
+        log=_LOG[config.log_severity_screen],
+        filters=bgp_filters.filters(
+            sessions.filters, (name for peer in peers for name in sessions.wanted(peer))
+        ),
+        communities=_communities(config),
+        services=advertised.announced(world, me, cluster(world)),
+        service_nets=advertised.ranges(cluster(world)),
+        not_in_kernel=tunnels.carried(world),
+        withheld=sessions.withheld(),
     )
 
 
@@ -65,143 +88,20 @@ def _strays(own_blocks: Iterable[str], endpoints: Iterable[d.Endpoint]) -> list[
     )
 
 
-def _configuration(world: World) -> r.BGPConfigurationSpec:
-    found = world.all(r.BGPConfiguration).get(f"{kinds.WORLD}bgpconfigurations/default")
-    return found.spec if found else r.BGPConfigurationSpec()
-
-
-def _as_number(world: World, node: r.Node) -> int:
-    own = node.spec.bgp.as_number if node.spec.bgp else None
-    return own or _configuration(world).as_number or DEFAULT_AS
+def _communities(config: r.BGPConfigurationSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What is given to the prefixes that are told: names of communities are resolved."""
+    named = {each.name: each.value for each in config.communities}
+    return tuple(
+        (
+            net.parse_net(each.cidr).text,
+            tuple(dict.fromkeys(named.get(name, name) for name in each.communities)),
+        )
+        for each in config.prefix_advertisements
+        if each.communities
+    )
 
 
 def _router_id(node: str) -> str:
     """A stable id for a node without IPv4; class E cannot clash with a real address."""
     digest = sha1(node.encode()).digest()
     return f"240.{digest[0]}.{digest[1]}.{digest[2]}"
-
-
-def _cluster_id(node: r.Node) -> str | None:
-    return node.spec.bgp.route_reflector_cluster_id if node.spec.bgp else None
-
-
-def _peers(world: World, me: r.Node) -> Iterator[d.BgpPeer]:
-    seen: set[str] = set()
-    every = (*_configured(world, me), *_mesh(world, me))
-    for peer in sorted(every, key=lambda peer: (peer.kind == "mesh", peer.name)):
-        # One session for each remote address: an explicit peer stands before the mesh.
-        if peer.address not in seen:
-            seen.add(peer.address)
-            yield peer
-
-
-def _mesh(world: World, me: r.Node) -> Iterator[d.BgpPeer]:
-    """Calico v3: every node to every other, but for route reflectors."""
-    if _configuration(world).node_to_node_mesh_enabled is False or _cluster_id(me):
-        return
-    own = node_addresses(me)
-    for other in world.all(r.Node).values():
-        if other.metadata.name == me.metadata.name or _cluster_id(other):
-            continue
-        for family, address in node_addresses(other).items():
-            if family in own:
-                yield d.BgpPeer(
-                    name=_peer_name("mesh", other.metadata.name, address),
-                    address=address,
-                    remote_as=_as_number(world, other),
-                    local_as=_as_number(world, me),
-                    port=_configuration(world).listen_port or 179,
-                    # Of two that would dial each other, one waits (Calico compares as text).
-                    passive=address > own[family],
-                    kind="mesh",
-                    source_address=own[family],
-                )
-
-
-def _configured(world: World, me: r.Node) -> Iterator[d.BgpPeer]:
-    for peer in world.all(r.BGPPeer).values():
-        if _applies(peer.spec, me):
-            yield from _peer(world, me, peer)
-        elif peer.spec.peer_selector and peer.spec.reverse_peering != "Manual":
-            yield from _reverse(world, me, peer)
-
-
-def _applies(spec: r.BGPPeerSpec, node: r.Node) -> bool:
-    if spec.node:
-        return spec.node == node.metadata.name
-    return selector.parse(spec.node_selector).matches(node.metadata.labels)
-
-
-def _peer(world: World, me: r.Node, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
-    spec = peer.spec
-    if spec.peer_selector:
-        for other in world.all(r.Node).values():
-            if other is not me and selector.parse(spec.peer_selector).matches(
-                other.metadata.labels
-            ):
-                yield from _to_node(world, me, other, peer)
-        return
-    remote, port = net.parse_peer(spec.peer_ip)
-    if remote.family in node_addresses(me):
-        yield _session(world, me, peer, remote.text, port or 179, spec.as_number, None)
-
-
-def _reverse(world: World, me: r.Node, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
-    """The other end of a peering by selector, so that nobody has to write it twice."""
-    if selector.parse(peer.spec.peer_selector).matches(me.metadata.labels):
-        for other in world.all(r.Node).values():
-            if other is not me and _applies(peer.spec, other):
-                yield from _to_node(world, me, other, peer)
-
-
-def _to_node(world: World, me: r.Node, other: r.Node, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
-    own = node_addresses(me)
-    port = _configuration(world).listen_port or 179
-    for family, address in node_addresses(other).items():
-        if family in own:
-            number = _as_number(world, other)
-            yield _session(world, me, peer, address, port, number, _cluster_id(other))
-
-
-def _session(
-    world: World,
-    me: r.Node,
-    peer: r.BGPPeer,
-    address: str,
-    port: int,
-    remote_as: int | None,
-    remote_cluster: str | None,
-) -> d.BgpPeer:
-    spec = peer.spec
-    local_as = spec.local_as_number or _as_number(world, me)
-    remote = remote_as or local_as
-    cluster = _cluster_id(me)
-    reflects = bool(cluster) and remote == local_as and remote_cluster != cluster
-    keep = spec.next_hop_mode == "Keep" or (
-        bool(spec.keep_original_next_hop) and remote != local_as
-    )
-    use_own = spec.source_address != "None"
-    return d.BgpPeer(
-        name=_peer_name("peer", peer.metadata.name, address),
-        address=address,
-        remote_as=remote,
-        local_as=local_as,
-        port=port,
-        kind="node" if spec.node or spec.node_selector else "global",
-        upstream=peer.metadata.annotations.get(UPSTREAM_ANNOTATION) == "true",
-        next_hop="keep" if keep else "self" if spec.next_hop_mode == "Self" else "auto",
-        reflector_client=reflects,
-        cluster_id=cluster if reflects else None,
-        source_address=node_addresses(me)[net.parse_address(address).family] if use_own else None,
-        ttl_security=spec.ttl_security or 0,
-        keepalive=net.seconds(spec.keepalive_time) if spec.keepalive_time else None,
-        restart_time=net.seconds(spec.max_restart_time) if spec.max_restart_time else 120,
-        allow_local_as=spec.num_allowed_local_as_numbers or 0,
-    )
-
-
-def _peer_name(kind: str, name: str, address: str) -> str:
-    """A BIRD symbol: readable where the name allows it, unique by a digest."""
-    readable = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)[:24]
-    digest = sha1(f"{name}\x00{address}".encode()).hexdigest()[:6]
-    return f"{kind}_{readable}_{digest}"

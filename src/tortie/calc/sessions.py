@@ -1,0 +1,250 @@
+"""The BGP sessions of one host: the mesh, and what BGPPeers ask for (Calico v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha1
+from itertools import groupby
+
+from msgspec.structs import replace
+
+from tortie import desired as d
+from tortie.calc import bgp_filters, secrets
+from tortie.calc.bgp_settings import as_number, cluster, cluster_id, port
+from tortie.calc.routing import node_addresses
+from tortie.calc.secrets import Withheld
+from tortie.calc.world import World
+from tortie.model import net, selector
+from tortie.model import resources as r
+
+UPSTREAM_ANNOTATION = "tortie.dev/upstream"
+RESTART_SECONDS = 120
+MAX_PREFIXES = 100_000
+
+
+class Sessions:
+    """What one node speaks, and which sessions it must leave out."""
+
+    def __init__(self, world: World, me: r.Node, files: Mapping[str, str]) -> None:
+        self.filters = bgp_filters.by_name(world)
+        self._world = world
+        self._me = me
+        self._own = node_addresses(me)
+        self._files = files
+        self._withheld: dict[str, str] = {}
+
+    def peers(self) -> tuple[d.BgpPeer, ...]:
+        """One session for each remote address and port. An explicit peer stands before the mesh;
+        of several explicit ones that differ the first by name counts, the others are left out."""
+        found = [*self._configured(), *self._mesh()]
+        found.sort(key=lambda peer: (peer.address, peer.port, peer.kind == "mesh", peer.shown))
+        chosen = []
+        for _, group in groupby(found, lambda peer: (peer.address, peer.port)):
+            first, *others = group
+            chosen.append(first)
+            for other in others:
+                if other.kind != "mesh" and _speaks(other) != _speaks(first):
+                    self._withheld.setdefault(
+                        other.shown, f"BGPPeer {first.shown} says otherwise of {first.address}"
+                    )
+        return tuple(sorted(chosen, key=lambda peer: (peer.kind == "mesh", peer.name)))
+
+    def withheld(self) -> tuple[tuple[str, str], ...]:
+        """(peer, why) of each session that is left out; to be asked after `peers`."""
+        return tuple(sorted(self._withheld.items()))
+
+    def wanted(self, peer: d.BgpPeer) -> Iterator[str]:
+        """The names of the BGPFilters that a session has."""
+        safe = {bgp_filters.safe_name(name): name for name in self.filters}
+        return (safe[name] for name in peer.filters)
+
+    # --- the mesh -----------------------------------------------------------------------------
+
+    def _mesh(self) -> Iterator[d.BgpPeer]:
+        """Every node to every other, but for route reflectors."""
+        config = cluster(self._world)
+        if config.node_to_node_mesh_enabled is False or cluster_id(self._me):
+            return
+        try:
+            password = secrets.password(self._world, config.node_mesh_password, self._files)
+        except Withheld as error:
+            self._withheld["the node-to-node mesh"] = str(error)
+            return
+        restart = config.node_mesh_max_restart_time
+        for other in self._others():
+            if cluster_id(other):
+                continue
+            for address in self._shared(other):
+                family = net.parse_address(address).family
+                yield self._basic(
+                    _name("mesh", other.metadata.name, address), other.metadata.name, address,
+                    as_number(self._world, other), as_number(self._world, self._me),
+                    port(self._world, other),
+                    # Of two that would dial each other, one waits (Calico compares as text).
+                    passive=address > self._own[family],
+                    kind="mesh",
+                    source_address=self._own[family],
+                    password=password,
+                    bfd=_bfd(config.node_mesh_bfd),
+                    restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
+                )  # fmt: skip
+
+    # --- what BGPPeers ask for ----------------------------------------------------------------
+
+    def _configured(self) -> Iterator[d.BgpPeer]:
+        for peer in self._world.all(r.BGPPeer).values():
+            try:
+                password = secrets.password(self._world, peer.spec.password, self._files)
+                self._require_filters(peer)
+            except Withheld as error:
+                if any(self._to_whom(peer)):
+                    self._withheld[peer.metadata.name] = str(error)
+                continue
+            for each in self._to_whom(peer):
+                yield replace(each, password=password)
+
+    def _require_filters(self, peer: r.BGPPeer) -> None:
+        """Without its filters a session might bring or tell what it must not."""
+        for name in peer.spec.filters:
+            if name not in self.filters:
+                raise Withheld(f"there is no BGPFilter {name}")
+
+    def _to_whom(self, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
+        """The sessions that a BGPPeer makes on this node, at either of its ends."""
+        spec = peer.spec
+        if _applies(spec, self._me):
+            if spec.peer_selector:
+                for other in self._selected(spec.peer_selector):
+                    yield from self._to_node(peer, other)
+            elif spec.peer_ip:
+                yield from self._to_address(peer)
+        elif spec.peer_selector and spec.reverse_peering != "Manual" and self._is(spec):
+            # The other end, so that nobody has to write it twice.
+            for other in self._others():
+                if _applies(spec, other):
+                    yield from self._to_node(peer, other)
+
+    def _is(self, spec: r.BGPPeerSpec) -> bool:
+        """Whether this node is one that a peer selector means."""
+        return selector.parse(spec.peer_selector).matches(self._me.metadata.labels)
+
+    def _to_address(self, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
+        remote, there = net.parse_peer(peer.spec.peer_ip)
+        if remote.family in self._own and remote.text not in self._own.values():
+            yield self._session(peer, remote.text, there or 179, peer.spec.as_number, None)
+
+    def _to_node(self, peer: r.BGPPeer, other: r.Node) -> Iterator[d.BgpPeer]:
+        for address in self._shared(other):
+            session = self._session(
+                peer, address, port(self._world, other), as_number(self._world, other),
+                cluster_id(other),
+            )  # fmt: skip
+            family = net.parse_address(address).family
+            yield replace(session, passive=address > self._own[family])
+
+    def _session(
+        self,
+        peer: r.BGPPeer,
+        address: str,
+        there: int,
+        remote_as: int | None,
+        remote_cluster: str | None,
+    ) -> d.BgpPeer:
+        spec = peer.spec
+        local_as = spec.local_as_number or as_number(self._world, self._me)
+        remote = remote_as or local_as
+        mine = cluster_id(self._me)
+        reflects = bool(mine) and remote == local_as and remote_cluster != mine
+        keep = spec.next_hop_mode == "Keep" or (
+            bool(spec.keep_original_next_hop) and remote != local_as
+        )
+        own = self._own[net.parse_address(address).family]
+        restart, keepalive = spec.max_restart_time, spec.keepalive_time
+        return self._basic(
+            _name("peer", peer.metadata.name, address), peer.metadata.name, address, remote,
+            local_as, there,
+            kind="node" if spec.node or spec.node_selector else "global",
+            upstream=peer.metadata.annotations.get(UPSTREAM_ANNOTATION) == "true",
+            next_hop="keep" if keep else "self" if spec.next_hop_mode == "Self" else "auto",
+            reflector_client=reflects,
+            cluster_id=mine if reflects else None,
+            source_address=own if spec.source_address != "None" else None,
+            ttl_security=spec.ttl_security or 0,
+            keepalive=net.seconds(keepalive) if keepalive else None,
+            restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
+            allow_local_as=spec.num_allowed_local_as_numbers or 0,
+            filters=tuple(bgp_filters.safe_name(name) for name in spec.filters),
+            bfd=_bfd(spec.bfd),
+            reachable_by=spec.reachable_by,
+            max_prefixes=spec.max_prefixes or MAX_PREFIXES,
+        )  # fmt: skip
+
+    # --- both ---------------------------------------------------------------------------------
+
+    def _basic(
+        self,
+        name: str,
+        shown: str,
+        address: str,
+        remote_as: int,
+        local_as: int,
+        there: int,
+        **more: object,
+    ) -> d.BgpPeer:
+        adjacent = any(subnet.covers(net.parse_net(address)) for subnet in _subnets(self._me))
+        return d.BgpPeer(
+            name=name,
+            shown=shown,
+            address=address,
+            remote_as=remote_as,
+            local_as=local_as,
+            port=there,
+            adjacent=adjacent,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def _others(self) -> Iterator[r.Node]:
+        return (
+            each
+            for each in self._world.all(r.Node).values()
+            if each.metadata.name != self._me.metadata.name
+        )
+
+    def _selected(self, text: str) -> Iterator[r.Node]:
+        wanted = selector.parse(text)
+        return (each for each in self._others() if wanted.matches(each.metadata.labels))
+
+    def _shared(self, other: r.Node) -> Iterator[str]:
+        """The other node's addresses of the families that this one has too."""
+        for family, address in node_addresses(other).items():
+            if family in self._own and address != self._own[family]:
+                yield address
+
+
+def _applies(spec: r.BGPPeerSpec, node: r.Node) -> bool:
+    if spec.node:
+        return spec.node == node.metadata.name
+    return selector.parse(spec.node_selector).matches(node.metadata.labels)
+
+
+def _speaks(peer: d.BgpPeer) -> d.BgpPeer:
+    """All of a session but how it is called."""
+    return replace(peer, name="", shown="", kind="global", passive=False)
+
+
+def _subnets(node: r.Node) -> Iterator[net.Net]:
+    bgp = node.spec.bgp or r.NodeBgp()
+    for text in (bgp.ipv4_address, bgp.ipv6_address):
+        if text:
+            yield net.parse_net(text)
+
+
+def _bfd(given: r.Bfd | None) -> d.Bfd | None:
+    return d.Bfd(net.milliseconds(given.interval), given.multiplier) if given else None
+
+
+def _name(kind: str, name: str, address: str) -> str:
+    """A BIRD symbol: readable where the name allows it, unique by a digest."""
+    readable = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)[:24]
+    digest = sha1(f"{name}\x00{address}".encode()).hexdigest()[:6]
+    return f"{kind}_{readable}_{digest}"
