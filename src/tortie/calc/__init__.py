@@ -43,7 +43,7 @@ def desired_for(
     bgp = nat.told(peering.bgp(world, node, firewall.endpoints, secrets), firewall)
     routes = (
         *routing.routes(world, node, firewall.endpoints),
-        *tunnels.routes(world, node),
+        *tunnels.routes(world, node, firewall, fabric),
         *nat.routes(world, node, firewall),  # before a blackhole of the same prefix
     )
     owned = {each.prefix: each for each in routes}
@@ -56,7 +56,11 @@ def desired_for(
         vxlan=tunnels.vxlan(world, node, interfaces, mtus),
         bgp=bgp,
         refused=refused,
-        notes=(*peering.notes(bgp), *nat.notes(world, node, firewall, fabric)),
+        notes=(
+            *peering.notes(bgp),
+            *nat.notes(world, node, firewall, fabric),
+            *tunnels.notes(world, node, interfaces, mtus),
+        ),
         idle=hosts.idle(world.hosts_on(node), interfaces),
     )
 

@@ -287,9 +287,10 @@ def _claimed(endpoint: r.WorkloadEndpoint) -> list[str]:
 
 
 def node_cidrs(node: r.Node) -> tuple[str, ...]:
-    """The addresses of a node as CIDRs of full length."""
-    bgp = node.spec.bgp or r.NodeBgp()
-    found = [each for each in (bgp.ipv4_address, bgp.ipv6_address) if each]
+    """The addresses of a node as CIDRs of full length, those of its tunnels among them."""
+    spec, bgp = node.spec, node.spec.bgp or r.NodeBgp()
+    tunnels = (spec.ipv4_vxlan_tunnel_addr, spec.ipv6_vxlan_tunnel_addr)
+    found = [each for each in (bgp.ipv4_address, bgp.ipv6_address, *tunnels) if each]
     found += [each.address for each in node.spec.addresses]
     return tuple(sorted({host_cidr(each) for each in found}))
 

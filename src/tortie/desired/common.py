@@ -15,6 +15,9 @@ INTERFACE_PREFIX = "tor"
 ROUTE_PROTOCOL = 84
 """The kernel's route protocol number of the routes that the agent owns."""
 
+VXLAN_DEVICES: dict[Family, str] = {4: "vxlan.tortie", 6: "vxlan6.tortie"}
+"""The interfaces of VXLAN, by the family of the packets within and without."""
+
 GATEWAY_V4 = "169.254.1.1"
 GATEWAY_V6 = "fe80::1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"

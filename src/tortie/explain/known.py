@@ -193,8 +193,9 @@ def account_selected(text: str, entity: Entity) -> bool:
 
 
 def node_addresses(node: r.Node) -> tuple[Address, ...]:
-    """The addresses of a node, those of BGP first."""
+    """The addresses of a node, those of BGP first; also those of its tunnels."""
     bgp = node.spec.bgp
     written = [bgp.ipv4_address, bgp.ipv6_address] if bgp else []
     written += [one.address for one in node.spec.addresses]
+    written += [node.spec.ipv4_vxlan_tunnel_addr, node.spec.ipv6_vxlan_tunnel_addr]
     return tuple(dict.fromkeys(address_of(text) for text in written if text))
