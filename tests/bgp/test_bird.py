@@ -3,136 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from bgp_rig import Host, foreign, three_hosts, until
 
 from tortie.bgp.bird import BirdDriver
-from tortie.bgp.control import BirdControl
-from tortie.desired import Bgp, BgpPeer, Desired, Report
+from tortie.desired import Bgp, BgpPeer, Report
 from tortie.errors import BgpError
 from tortie.kernel import netns, process
 
 pytestmark = pytest.mark.kernel
 
-POOLS = ("10.65.0.0/16", "fd65::/64")
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
-    """Wait for something; fail by its name."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
-
-
-class Host:
-    """Host `number` of the fabric: a namespace with 172.16.0.NUMBER and fd00::NUMBER."""
-
-    def __init__(self, number: int, fabric: str, directory: Path) -> None:
-        self.number = number
-        self.namespace = f"tbgp{os.getpid()}h{number}"
-        self.address = {4: f"172.16.0.{number}", 6: f"fd00::{number}"}
-        self.run_dir = directory / str(number)
-        self.run_dir.mkdir()
-        self.driver = BirdDriver(self.run_dir)
-        netns.add(self.namespace)
-        port = f"p{number}"
-        process.run(
-            ["ip", "-n", fabric, "link", "add", port, "type", "veth"]
-            + ["peer", "name", "eth0", "netns", self.namespace]
-        )
-        process.run(["ip", "-n", fabric, "link", "set", port, "master", "br0", "up"])
-        self.ip("address", "add", f"{self.address[4]}/24", "dev", "eth0")
-        self.ip("address", "add", f"{self.address[6]}/64", "dev", "eth0", "nodad")
-        self.ip("link", "set", "eth0", "up")
-
-    def ip(self, *arguments: str) -> str:
-        return process.run(["ip", "-n", self.namespace, *arguments]).stdout
-
-    def bgp(self, *peers: BgpPeer, originate: tuple[str, ...] | None = None) -> Bgp:
-        """This host's BGP; by default it originates a block of each family."""
-        own = (f"10.65.{self.number}.0/26", f"fd65::{self.number}00/122")
-        return Bgp(
-            router_id=self.address[4],
-            local_as=64512,
-            source_v4=self.address[4],
-            source_v6=self.address[6],
-            peers=peers,
-            originate=own if originate is None else originate,
-            pools=POOLS,
-        )
-
-    def peer(self, other: Host, family: int = 4, **changes: object) -> BgpPeer:
-        """A session of this host to another one."""
-        session = BgpPeer(
-            name=f"node_{other.number}_{family}",
-            address=other.address[family],
-            remote_as=64512,
-            local_as=64512,
-            kind="node",
-            source_address=self.address[family],
-        )
-        return msgspec.structs.replace(session, **changes)
-
-    def apply(self, bgp: Bgp | None) -> Report:
-        desired = Desired(node=f"host-{self.number}", revision=1, bgp=bgp)
-        return netns.call(self.namespace, lambda: self.driver.apply(desired))
-
-    def learnt(self, family: int = 4) -> dict[str, dict[str, object]]:
-        """The kernel's routes from BIRD, by prefix."""
-        shown = self.ip("-j", f"-{family}", "route", "show", "proto", "bird")
-        return {route["dst"]: route for route in json.loads(shown or "[]")}
-
-    def pid(self) -> int:
-        return int((self.run_dir / "bird/bird.pid").read_text())
-
-    def kill(self) -> None:
-        """kill -9 its BIRD."""
-        process.kill(self.pid(), str(self.driver.control.path))
-
-    def run_plain(self, config: str) -> BirdControl:
-        """Run a BIRD with a configuration written by hand: a router that is not ours."""
-        directory = self.run_dir / "bird"
-        directory.mkdir(exist_ok=True)
-        (directory / "bird.conf").write_text(
-            f"router id {self.address[4]};\nprotocol device {{}}\n{config}"
-        )
-        files = ["-c", "bird.conf", "-s", "bird.ctl", "-P", "bird.pid"]
-        paths = [each if each[0] == "-" else str(directory / each) for each in files]
-        netns.call(self.namespace, lambda: process.run(["bird", *paths]))
-        return self.driver.control
-
-    def remove(self) -> None:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            self.kill()
-        netns.delete(self.namespace)
-
-
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[list[Host]]:
-    """Three hosts on one network."""
-    fabric = f"tbgp{os.getpid()}fabric"
-    made: list[Host] = []
-    netns.add(fabric)
-    try:
-        process.run(["ip", "-n", fabric, "link", "add", "br0", "type", "bridge"])
-        process.run(["ip", "-n", fabric, "link", "set", "br0", "up"])
-        for number in (1, 2, 3):
-            made.append(Host(number, fabric, tmp_path))
-        yield made
-    finally:
-        for host in made:
-            host.remove()
-        netns.delete(fabric)
+hosts = pytest.fixture(three_hosts)
 
 
 def pair(one: Host, two: Host) -> None:
@@ -300,27 +189,6 @@ def test_without_bgp_it_runs_on_with_no_peers_and_stop_ends_it(hosts: list[Host]
     until(lambda: not two.learnt(), "the peer forgets")
     one.driver.prepare()
     assert not one.driver.alive(), "what was stopped is not started by itself"
-
-
-FOREIGN = """
-protocol static {{
-  ipv4;
-{routes}
-}}
-protocol bgp ours {{
-  local as {local};
-  neighbor {neighbour} as 64512;
-  connect delay time 1;
-  connect retry time 1;
-  ipv4 {{ import all; export all; }};
-}}
-"""
-
-
-def foreign(neighbour: Host, prefixes: tuple[str, ...], local: int = 65001) -> str:
-    """A router of another AS that tells `neighbour` of prefixes."""
-    routes = "\n".join(f"  route {each} blackhole;" for each in prefixes)
-    return FOREIGN.format(routes=routes, local=local, neighbour=neighbour.address[4])
 
 
 HARMLESS = {"10.65.3.0/26", "10.65.1.7/32", "192.0.2.0/24"}
