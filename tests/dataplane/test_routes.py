@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from namespaces import eventually, inside_fresh, ip
@@ -13,19 +14,29 @@ from tortie.desired import ROUTE_PROTOCOL, Desired, Family, Report, Route
 from tortie.errors import KernelError
 from tortie.kernel import process, rtnetlink
 from tortie.kernel.monitor import KernelEvent, Monitor
-from tortie.kernel.rtnetlink import Change, LinkState, Netlink
+from tortie.kernel.rtnetlink import Address, Change, LinkState, Netlink
 from tortie.kernel.rtnetlink_fake import FakeNetlink
 
-DEVICES = {"tor1": 7, "tor2": 8}
+DEVICES = {"tor1": 7, "tor2": 8, "vxlan": 9}
 WORKLOAD: dict[Family, str] = {4: "10.65.0.1/32", 6: "fd65::1/128"}
 BLOCK: dict[Family, str] = {4: "10.65.0.0/26", 6: "fd65::/122"}
 SOURCE: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8::1"}
+NEAR: dict[Family, str] = {4: "192.0.2.2", 6: "2001:db8::2"}
+TUNNEL: dict[Family, str] = {4: "10.65.1.0", 6: "fd65:1::"}
+SUBNETS = [
+    Address(4, "192.0.0.0/16"), Address(5, "192.0.2.1/24"), Address(6, "198.51.100.1/24"),
+    Address(4, "2001:db8::1/32"), Address(5, "2001:db8::1/64"),
+]  # fmt: skip
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 
 
 def unicast(family: Family, index: int, metric: int | None = None) -> rtnetlink.Route:
     metric = METRIC[family] if metric is None else metric
     return rtnetlink.Route(WORKLOAD[family], "unicast", ROUTE_PROTOCOL, metric, index)
+
+
+def gateway(family: Family, index: int, by: str, *, onlink: bool = False) -> rtnetlink.Route:
+    return replace(unicast(family, index), gateway=by, onlink=onlink)
 
 
 def hole(family: Family, prefix: str) -> rtnetlink.Route:
@@ -53,7 +64,17 @@ def desired(*routes: Route) -> Desired:
         ("elsewhere", "tor1", [("add", "tor1"), ("delete", "elsewhere")]),
         ("other form", "tor1", [("replace", "tor1")]),
         ("other form", "nothing", [("delete", "other form")]),
-        ("tor2", "tor-absent", [("delete", "tor2")]),
+        ("nothing", "tor-absent", [("add", "hole")]),
+        ("tor2", "tor-absent", [("replace", "hole")]),
+        ("nothing", "tunnel", [("add", "tunnel")]),
+        ("tunnel", "tunnel", []),
+        ("hole", "tunnel", [("replace", "tunnel")]),
+        ("tunnel", "tor1", [("replace", "tor1")]),
+        ("tunnel", "straight", [("replace", "straight")]),
+        ("straight", "straight", []),
+        ("straight, elsewhere", "straight", [("replace", "straight")]),
+        ("straight", "hole", [("replace", "hole")]),
+        ("other gateway", "tunnel", [("replace", "tunnel")]),
     ],
 )
 def test_what_turns_one_into_the_other(
@@ -65,12 +86,20 @@ def test_what_turns_one_into_the_other(
         "tor2": unicast(family, 8),
         "hole": hole(family, prefix),
         "elsewhere": unicast(family, 7, metric=77),
+        "tunnel": gateway(family, 9, TUNNEL[family], onlink=True),
+        "other gateway": gateway(family, 9, NEAR[family], onlink=True),
+        "straight": gateway(family, 5, NEAR[family]),
+        "straight, elsewhere": gateway(family, 6, NEAR[family]),
         "other form": rtnetlink.Route(prefix, "other", ROUTE_PROTOCOL, METRIC[family], 7),
     }
     there = [in_kernel[actual]] if actual != "nothing" else []
-    device = None if wanted == "hole" else wanted
-    want = [Route(prefix, device)] if wanted != "nothing" else []
-    plan = diff(there, want, DEVICES)
+    want = {
+        "nothing": [],
+        "hole": [Route(prefix)],
+        "tunnel": [Route(prefix, "vxlan", gateway=TUNNEL[family])],
+        "straight": [Route(prefix, gateway=NEAR[family])],
+    }.get(wanted, [Route(prefix, wanted)])
+    plan = diff(there, want, DEVICES, SUBNETS)
     assert [(change.verb, change.thing) for change in plan.changes] == [
         (verb, in_kernel[name]) for verb, name in changes
     ]
@@ -94,7 +123,8 @@ def test_a_route_whose_interface_is_absent_is_reported_and_set_when_it_comes(
     netlink = FakeNetlink()
     driver = RouteDriver(netlink)
     want = desired(Route(WORKLOAD[family], "tor1"), Route(BLOCK[family]))
-    assert driver.apply(want) == Report(changed=1, missing=frozenset({"tor1"}))
+    assert driver.apply(want) == Report(changed=2, missing=frozenset({"tor1"}))
+    assert {route.kind for route in netlink.routes(ROUTE_PROTOCOL)} == {"blackhole"}
     link = netlink.add_link("tor1", up=True)
     assert driver.apply(want) == Report(changed=1)
     assert driver.apply(want) == Report()
@@ -123,6 +153,17 @@ def test_every_refused_route_is_named_and_the_others_are_set() -> None:
         "10.65.0.1/32 to tor1: Network is down; fd65::1/128 to tor1: Network is down"
     )
     assert {route.prefix for route in netlink.routes(ROUTE_PROTOCOL)} == {BLOCK[4], BLOCK[6]}
+
+
+def test_a_gateway_in_no_subnet_of_the_host_is_told() -> None:
+    want = desired(Route(BLOCK[4], gateway="192.0.2.2"), Route(BLOCK[6], gateway="2001:db8::2"))
+    with pytest.raises(KernelError) as caught:
+        RouteDriver(FakeNetlink()).apply(want)
+    assert str(caught.value) == (
+        "routes that should be there could not be set: "
+        "10.65.0.0/26 by 192.0.2.2: 192.0.2.2 is in no subnet of this host that is up; "
+        "fd65::/122 by 2001:db8::2: 2001:db8::2 is in no subnet of this host that is up"
+    )
 
 
 @pytest.fixture
@@ -235,3 +276,27 @@ def test_routes_come_back_with_their_interface(kernel: Netlink) -> None:
     kernel.change([Change("replace", LinkState(index, up=False))])
     kernel.change([Change("replace", LinkState(index, up=True))])
     assert driver.apply(want) == Report(changed=2)
+
+
+@pytest.mark.kernel
+@FAMILIES
+def test_ways_by_a_tunnel_and_to_a_neighbour_come_change_and_go(
+    kernel: Netlink, family: Family
+) -> None:
+    """What another way led to a tunnel's end before is no obstacle."""
+    length = {4: "24", 6: "64"}[family]
+    near, tunnel = NEAR[family], TUNNEL[family]
+    end, block = f"{tunnel}/{128 if family == 6 else 32}", BLOCK[family]
+    ip(
+        f"addr add {SOURCE[family]}/{length} dev tor1 {'nodad' if family == 6 else ''}",
+        f"route add {block} via {near} proto 99 metric 2048",
+        f"route add {tunnel}/{120 if family == 6 else 26} via {near} proto 99 metric 2048",
+    )
+    driver = RouteDriver(kernel)
+    by_tunnel = desired(Route(block, "tor2", gateway=tunnel), Route(end, "tor2"))
+    straight = desired(Route(block, source=SOURCE[family], gateway=near))
+    for want, changed in ((by_tunnel, 2), (straight, 2), (by_tunnel, 2), (desired(), 2)):
+        assert driver.apply(want).changed == changed
+        assert driver.apply(want).changed == 0
+        found = {route.prefix: route.gateway for route in kernel.routes(ROUTE_PROTOCOL)}
+        assert found == {route.prefix: route.gateway for route in want.routes}

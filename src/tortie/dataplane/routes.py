@@ -1,4 +1,5 @@
-"""The driver of the agent's own routes: to local workloads, and blackholes for blocks.
+"""The driver of the agent's own routes: to local workloads, to those of other hosts in pools with
+VXLAN, and blackholes for blocks.
 
 They are the routes of the main table with protocol number ROUTE_PROTOCOL; whatever else is there
 belongs to somebody else and is neither replaced nor deleted.
@@ -9,14 +10,15 @@ from __future__ import annotations
 import errno
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import NamedTuple
 
 from tortie.dataplane.problems import as_error
 from tortie.desired import ROUTE_PROTOCOL, Desired, Family, Report, Route
 from tortie.kernel import rtnetlink
 from tortie.kernel.netlink import family_of
-from tortie.kernel.rtnetlink import Change, NetlinkPort, Refusal
+from tortie.kernel.rtnetlink import Address, Change, NetlinkPort, Refusal
 
 # What the kernel gives a route that names no metric; for IPv4 nothing stands before it. Routes
 # that BGP learns have a larger one, so a workload that is here is reached here.
@@ -27,7 +29,8 @@ METRIC: dict[Family, int] = {4: 0, 6: 1024}
 class Plan:
     """Changes in order: what is wanted first, so that nothing is without a route meanwhile.
 
-    `missing`: interfaces that routes should lead to and that are not there.
+    `missing`: interfaces that routes should lead to and that are not there. What is for them goes
+    nowhere: by a wider route it could come back, or leave a tunnel's packets bare.
     """
 
     changes: tuple[Change, ...]
@@ -55,7 +58,9 @@ class RouteDriver:
         """
         devices = {link.name: link.index for link in self._netlink.links()}
         actual = self._netlink.routes(ROUTE_PROTOCOL)
-        plan = diff(actual, desired.routes, devices)
+        found_out = any(route.gateway and route.device is None for route in desired.routes)
+        addresses = self._netlink.addresses() if found_out else ()
+        plan = diff(actual, desired.routes, devices, addresses)
         names = {index: name for name, index in devices.items()}
         refusals = self._netlink.change(plan.changes)
         vanished, problems = set[str](), list[str]()
@@ -78,22 +83,28 @@ class RouteDriver:
 
 
 def diff(
-    actual: Iterable[rtnetlink.Route], wanted: Iterable[Route], devices: Mapping[str, int]
+    actual: Iterable[rtnetlink.Route],
+    wanted: Iterable[Route],
+    devices: Mapping[str, int],
+    addresses: Iterable[Address] = (),
 ) -> Plan:
-    """What turns our actual routes into the wanted ones; `devices` are interfaces by name."""
+    """What turns our actual routes into the wanted ones; `devices` are interfaces by name,
+    `addresses` the host's own, that tell behind which interface a gateway is."""
+    subnets = [(ip_interface(each.prefix).network, each.index) for each in addresses]
     places: dict[_Place, list[rtnetlink.Route]] = defaultdict(list)
     for found in actual:
         places[_Place(found.prefix, found.metric)].append(found)
     changes: list[Change] = []
     missing = set[str]()
-    for route in wanted:
+    # First the ways to gateways: IPv6 refuses a gateway to which another interface leads.
+    for route in sorted(wanted, key=lambda each: bool(each.gateway)):
         if route.device is not None and route.device not in devices:
             missing.add(route.device)
-            continue
-        want = _in_kernel(route, devices)
+        want = _in_kernel(route, devices, subnets)
         here = places.get(_Place(want.prefix, want.metric), [])
-        if want in here:
-            here.remove(want)
+        same = next((each for each in here if _alike(each, want)), None)
+        if same is not None:
+            here.remove(same)
         elif here:
             changes.append(Change("replace", want))
             del here[0]
@@ -104,6 +115,9 @@ def diff(
     return Plan(tuple(changes), frozenset(missing))
 
 
+_Network = IPv4Network | IPv6Network
+
+
 class _Place(NamedTuple):
     """The kernel's key of a route."""
 
@@ -111,15 +125,36 @@ class _Place(NamedTuple):
     metric: int
 
 
-def _in_kernel(route: Route, devices: Mapping[str, int]) -> rtnetlink.Route:
+def _in_kernel(
+    route: Route, devices: Mapping[str, int], subnets: Iterable[tuple[_Network, int]]
+) -> rtnetlink.Route:
+    metric = METRIC[family_of(route.prefix)]
+    leads = bool(route.gateway) if route.device is None else route.device in devices
+    if not leads:
+        return rtnetlink.Route(route.prefix, "blackhole", ROUTE_PROTOCOL, metric)
+    index = devices[route.device] if route.device else _behind(route.gateway, subnets)
     return rtnetlink.Route(
         prefix=route.prefix,
-        kind="blackhole" if route.device is None else "unicast",
+        kind="unicast",
         protocol=ROUTE_PROTOCOL,
-        metric=METRIC[family_of(route.prefix)],
-        index=0 if route.device is None else devices[route.device],
-        source="" if route.device is None else route.source,
+        metric=metric,
+        index=index,
+        source=route.source,
+        gateway=route.gateway,
+        onlink=bool(route.gateway) and route.device is not None,
     )
+
+
+def _behind(gateway: str, subnets: Iterable[tuple[_Network, int]]) -> int:
+    """The interface in whose subnet a gateway is; 0: in none's."""
+    address = ip_address(gateway)
+    found = ((net.prefixlen, index) for net, index in subnets if address in net)
+    return max(found, default=(0, 0))[1]
+
+
+def _alike(there: rtnetlink.Route, want: rtnetlink.Route) -> bool:
+    """The kernel knows an interface where we left it to find one."""
+    return there == (want if want.index else replace(want, index=there.index))
 
 
 def _device(refusal: Refusal, names: Mapping[int, str]) -> str:
@@ -131,6 +166,8 @@ def _explain(refusal: Refusal, device: str, every: Iterable[rtnetlink.Route]) ->
     route = refusal.change.thing
     assert isinstance(route, rtnetlink.Route)
     name = f"{route.prefix} to {device}" if device else f"{route.prefix} (blackhole)"
+    if route.gateway:
+        name = f"{route.prefix} by {route.gateway}" + (f" on {device}" if device else "")
     if refusal.error == errno.EEXIST:
         others = {
             each.protocol
@@ -144,4 +181,6 @@ def _explain(refusal: Refusal, device: str, every: Iterable[rtnetlink.Route]) ->
         )
     if refusal.error == errno.EINVAL and route.source:
         return f"{name}: is its source, {route.source}, an address of this host? (EINVAL)"
+    if refusal.error in (errno.ENETUNREACH, errno.EHOSTUNREACH) and route.gateway:
+        return f"{name}: {route.gateway} is in no subnet of this host that is up"
     return f"{name}: {refusal.reason}"
