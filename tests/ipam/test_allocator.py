@@ -51,6 +51,25 @@ def claim(cidr: str, host: str, state: str) -> r.BlockAffinity:
     )
 
 
+def settings(**spec: object) -> r.IPAMConfiguration:
+    return r.IPAMConfiguration(
+        api_version=V3,
+        metadata=r.Metadata(name="default"),
+        spec=r.IPAMConfigurationSpec(**spec),  # type: ignore[arg-type]
+    )
+
+
+def reservation(name: str, *cidrs: str) -> r.IPReservation:
+    return r.IPReservation(
+        api_version=V3,
+        metadata=r.Metadata(name=name),
+        spec=r.IPReservationSpec(reserved_cidrs=list(cidrs)),
+    )
+
+
+MANY = settings(max_blocks_per_host=1000)
+
+
 def world(*resources: r.Resource) -> MemoryStore:
     store = MemoryStore()
     put(store, *resources)
@@ -209,7 +228,7 @@ def test_all_or_nothing() -> None:
 
 
 def test_an_assignment_from_blocks_of_one_address_fits_in_one_commit() -> None:
-    allocator = Allocator(world(pool("single", "10.9.0.0/24", block_size=32)))
+    allocator = Allocator(world(MANY, pool("single", "10.9.0.0/24", block_size=32)))
     assert len(set(allocator.assign("a1", "a", MAX_COUNT))) == MAX_COUNT
 
 
@@ -344,7 +363,7 @@ def assert_books_agree(store: Store, held: dict[str, list[str]]) -> None:
 
 
 def test_threads_on_one_store_never_share_an_address() -> None:
-    store = world(pool("main", "10.9.0.0/23", block_size=28))
+    store = world(MANY, pool("main", "10.9.0.0/23", block_size=28))
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda who: churn(store, f"t{who}", 12), range(8)))
     held = {h: a for result in results for h, a in result.items()}

@@ -1,35 +1,30 @@
 """Assigning and releasing addresses: the pure block within a compare-and-swap loop.
 
-An assignment tries, in this order (Calico v3): the blocks that the node has; new blocks for the
-node; and, when no block is left to claim, any block with room (the address is then borrowed).
-It gives all the addresses asked for, or none.
+Every change is one commit: the blocks, the node's claims on them and the handle's record. An
+assignment also requires that its pools are still what they were when they were chosen, so that none
+comes out of a pool that is being disabled or deleted. It gives all the addresses asked for, or
+none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from tortie.errors import Conflict, IpamError
+from tortie.errors import Conflict, IpamError, StoreError
+from tortie.ipam import affinity as af
 from tortie.ipam import block as blk
 from tortie.ipam import pools as pl
-from tortie.ipam import report
-from tortie.ipam.block import Block
-from tortie.ipam.draft import (
-    BLOCKS,
-    HANDLES,
-    Draft,
-    affinity,
-    block_key,
-    handle_key,
-    handle_of,
-)
-from tortie.model import kinds, net
-from tortie.model import resources as r
-from tortie.store.base import Check, Delete, Entry, Put, Store
+from tortie.ipam import reading, report, upkeep
+from tortie.ipam.block import Block, Claimed, Released
+from tortie.ipam.draft import HANDLES, Draft, Terms, handle_key, handle_of
+from tortie.ipam.filling import Filling
+from tortie.ipam.settings import Settings
+from tortie.model import net
+from tortie.store.base import Check, Op, Store
 
 TRIES = 100
 """How often a change is tried again when somebody else was faster (Calico v3)."""
@@ -45,7 +40,8 @@ T = TypeVar("T")
 class Allocator:
     """Addresses out of the pools in a store. May be used from several threads.
 
-    `clock` gives Unix seconds; `pause` waits, for as many seconds as it is told, after a conflict.
+    `clock` gives Unix seconds; `pause` waits, for as many seconds as it is told, after a conflict;
+    `hold` gives seconds by which released addresses wait longer (see `behind`).
     Every method raises StoreUnavailable when the store does; whether an address was assigned is
     then told by `held`.
     """
@@ -56,10 +52,12 @@ class Allocator:
         *,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
+        hold: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._store = store
         self._clock = clock
         self._pause = pause
+        self._hold = hold
 
     def assign(
         self,
@@ -71,6 +69,7 @@ class Allocator:
         attributes: Mapping[str, str] | None = None,
         namespace: str | None = None,
         *,
+        use: pl.Use = "Workload",
         reuse: bool = False,
     ) -> list[str]:
         """Assign addresses of a family to a handle, on a node; canonical text without a mask.
@@ -84,44 +83,87 @@ class Allocator:
         notes = {**(attributes or {}), "node": node}
 
         def attempt() -> list[str]:
-            draft = Draft(self._store, handle, self._clock())
+            settings = reading.settings(self._store)
+            terms = self._terms(settings)
+            draft = Draft(self._store, handle, terms)
             have = [a for a in draft.held() if _family(a) == family] if reuse else []
             if len(have) < count:
-                place = self._place(node, namespace)
-                chosen = pl.eligible(self._pools(), family, place, pools)
-                self._fill(draft, node, chosen, count - len(have), notes)
+                place = reading.place(self._store, node, namespace)
+                known = reading.pools(self._store)
+                chosen = pl.eligible(known, family, place, pools, use)
+                labels = reading.labels(self._store, node)
+                unwanted = upkeep.unselected(known, labels, chosen)
+                mine = upkeep.settle(self._store, node, family, unwanted, terms)
+                filling = Filling(self._store, draft, terms, settings, node, chosen, mine)
+                filling.fill(count - len(have), notes)
             return have + draft.commit()
 
         return self._retried(attempt)
 
     def assign_address(
-        self, address: str, node: str, handle: str, attributes: Mapping[str, str] | None = None
+        self,
+        address: str,
+        node: str,
+        handle: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        use: pl.Use = "Workload",
     ) -> str:
-        """Assign one address of any enabled pool; its canonical text.
+        """Assign one address of any enabled pool that is allowed for the use; its canonical text.
 
-        Nothing changes if the handle has it. Raises IpamError: it is in no enabled pool, in use,
-        or cooling down; NetError: it is no address.
+        Nothing changes if the handle has it. A block that nobody has is claimed for the node,
+        whatever the limit of blocks (Calico v3). Raises IpamError: it is in no such pool, in use,
+        reserved, cooling down, or of another node's block under strict affinity; NetError: it is no
+        address.
         """
         wanted = net.parse_address(address).text
         notes = {**(attributes or {}), "node": node}
 
         def attempt() -> str:
-            draft = Draft(self._store, handle, self._clock())
-            pool = pl.containing(self._pools(), wanted)
-            if pool is None or pool.spec.disabled:
-                raise IpamError(
-                    f"the address {wanted} is in no enabled IP pool", "see `tortie get ippools`"
-                )
-            found = self._block_of(wanted, pool)
-            if found is None:
-                cidr = pl.block_around(pool, wanted)
-                self._require_unused(cidr)
-                block, revision = self._claim(draft, pool, node, cidr), 0
-            else:
-                block, revision = found
-            draft.take_address(block, revision, wanted, notes)
+            settings = reading.settings(self._store)
+            draft = Draft(self._store, handle, self._terms(settings))
+            if wanted in draft.held():
+                return wanted
+            pool = pl.containing(reading.pools(self._store), wanted)
+            pool = pl.require(pool, wanted, use)
+            block, revision, ops = self._place_of(wanted, pool, node, settings)
+            draft.take_address(
+                block, revision, wanted, notes, [Check(pool.key, pool.revision), *ops]
+            )
             draft.commit()
             return wanted
+
+        return self._retried(attempt)
+
+    def claim_block(self, node: str, cidr: str) -> str:
+        """Give a node a block of a pool before it needs it; the block's canonical CIDR.
+
+        Nothing changes if it has it. Raises IpamError: it is no block of an enabled pool, or
+        another node has it; NetError.
+        """
+        wanted = net.parse_net(cidr)
+
+        def attempt() -> str:
+            pool = pl.pool_of(reading.pools(self._store), wanted.text)
+            if pool is None or pool.spec.disabled or wanted.length != pool.block_length:
+                raise IpamError(
+                    f"{wanted.text} is no block of an enabled IP pool", "see `tortie ipam show`"
+                )
+            found = reading.block(self._store, wanted.text)
+            if found is None:
+                block, revision = self._new_block(wanted.text, node), 0
+            elif found[0].node == node or af.adoptable(found[0], node):
+                block, revision = blk.with_affinity(found[0], blk.host(node)), found[1]
+            else:
+                raise IpamError(
+                    f"the block {wanted.text} is {found[0].node or 'nobody'}'s, and in use",
+                    "choose another",
+                )
+            write = upkeep.written(block, revision)
+            pool_stays = Check(pool.key, pool.revision)
+            claim = upkeep.confirm(self._store, node, wanted.text)
+            self._store.commit([write, *claim, pool_stays])
+            return wanted.text
 
         return self._retried(attempt)
 
@@ -129,11 +171,13 @@ class Allocator:
         """Take back all that a handle has; the addresses. Nothing to take back is no error."""
 
         def attempt() -> tuple[list[str], bool]:
-            draft = Draft(self._store, handle, self._clock())
+            draft = Draft(self._store, handle, self._terms())
             for cidr in sorted(draft.blocks)[:_BLOCKS_AT_ONCE]:
                 draft.give_back(cidr)
             left = bool(draft.blocks)
-            return draft.commit(), left
+            released = draft.commit()
+            self._tidy(draft)
+            return released, left
 
         released: list[str] = []
         left = True
@@ -142,30 +186,62 @@ class Allocator:
             released += some
         return released
 
-    def release_address(self, address: str, handle: str | None = None) -> bool:
+    def release_address(
+        self, address: str, handle: str | None = None, sequence: int | None = None
+    ) -> bool:
         """Take back one address; False if nobody has it.
 
-        Raises IpamError if `handle` is given and another has it; NetError: it is no address.
+        Raises IpamError if it is not as `handle` and `sequence` say; NetError: it is no address.
         """
-        wanted = net.parse_address(address).text
+        done = self.release_all([Claimed(address, handle, sequence)])
+        if done.refused:
+            raise IpamError(done.refused[0])
+        return bool(done.released)
 
-        def attempt() -> bool:
-            found = self._block_of(wanted, pl.containing(self._pools(), wanted))
-            if found is None:
-                return False
-            block, _ = found
-            holder = block.allocations.get(blk.ordinal_of(block, wanted))
-            if holder is None:
-                return False
-            draft = Draft(self._store, handle or holder.handle, self._clock())
-            draft.give_back_address(block.cidr, wanted)
-            return bool(draft.commit())
+    def release_all(self, wanted: Sequence[Claimed], checks: Sequence[Check] = ()) -> Released:
+        """Take back addresses by handle and sequence number, each once however often it is named.
 
-        return self._retried(attempt)
+        Of one handle all or, if one is refused, none. `checks` must hold at each commit, else
+        StoreError Conflict is raised after a few tries. Raises NetError: one is no address.
+        """
+        claims = [each._replace(address=net.parse_address(each.address).text) for each in wanted]
+        found = Released()
+        groups: dict[str, dict[str, list[Claimed]]] = {}
+        known = reading.pools(self._store)
+        for claim in dict.fromkeys(claims):
+            pool = pl.containing(known, claim.address)
+            block = reading.block_of(self._store, claim.address, pool)
+            held = block[0].allocations if block else {}
+            holder = held.get(blk.ordinal_of(block[0], claim.address)) if block else None
+            if block is None or holder is None:
+                found = _joined(found, Released(unassigned=(claim.address,)))
+            else:
+                groups.setdefault(holder.handle, {}).setdefault(block[0].cidr, []).append(claim)
+        for handle, blocks in groups.items():
+            found = _joined(found, self._release_of(handle, blocks, checks))
+        return found
+
+    def give_back_empty(self, node: str | None = None) -> list[str]:
+        """Remove the blocks (of a node, or of all) of which no address is in use or cooling down.
+
+        A node keeps one of each family that serves it. The blocks removed.
+        """
+        return self._retried(lambda: upkeep.give_back_empty(self._store, node, self._terms()))
+
+    def release_node(self, node: str) -> list[str]:
+        """A node is gone: its blocks are nobody's any more. The blocks; addresses stay assigned."""
+        return self._retried(lambda: upkeep.release_node(self._store, node, self._terms()))
+
+    def repair(self, node: str | None = None) -> list[str]:
+        """Bring claims and blocks (of a node, or of all) to agree; the blocks it was needed for.
+
+        Includes that a node gives up blocks of pools that no longer select it.
+        """
+        return self._retried(lambda: upkeep.repair(self._store, node, self._terms()))
 
     def held(self, handle: str) -> list[str]:
         """The addresses that a handle has."""
-        return Draft(self._store, handle, self._clock()).held()
+        return Draft(self._store, handle, Terms(self._clock())).held()
 
     def handles(self, start: str = "") -> list[str]:
         """The handles that begin with a text and have addresses."""
@@ -174,101 +250,85 @@ class Allocator:
 
     def blocks(self) -> list[Block]:
         """All blocks, in order of address."""
-        found = [blk.decode(entry.value) for entry in self._store.list(BLOCKS).entries]
-        return sorted(found, key=lambda block: _order(block.cidr))
+        known, _ = reading.blocks(self._store)
+        return sorted((block for block, _ in known), key=lambda block: reading.order(block.cidr))
 
     def show(self) -> report.Report:
         """Pools and blocks, what is in use and free, and who has what."""
-        claims = (claim for _, claim in self._affinities(None))
-        return report.make(self._pools(), self.blocks(), claims, self._clock())
+        claims = (claim for _, claim in reading.claims(self._store, None))
+        cool_down = reading.settings(self._store).cool_down
+        pools = reading.pools(self._store)
+        return report.make(pools, self.blocks(), claims, self._clock(), cool_down)
 
     # --- one attempt ----------------------------------------------------------------------
 
-    def _fill(
-        self,
-        draft: Draft,
-        node: str,
-        pools: Sequence[pl.Pool],
-        count: int,
-        notes: Mapping[str, str],
-    ) -> None:
-        """Take `count` addresses into the draft. Raises IpamError if there are not so many."""
-        left = count
-        sources: tuple[Callable[[], Iterable[tuple[Block, int]]], ...] = (
-            lambda: self._own(draft, node, pools),
-            lambda: self._new(draft, node, pools),
-            lambda: self._others(node, pools),
-        )
-        for source in sources:
-            for block, revision in source():
-                left -= draft.take(block, revision, left, notes)
-                if left <= 0:
-                    return
-        raise self._exhausted(pools, count)
+    def _terms(self, settings: Settings | None = None) -> Terms:
+        """On what terms addresses are assigned or released now."""
+        if settings is None:
+            return Terms(
+                self._clock(), lambda: reading.settings(self._store).cool_down + self._hold()
+            )
+        reservations = reading.reservations(self._store)
+        return Terms(self._clock(), lambda: settings.cool_down + self._hold(), reservations)
 
-    def _own(
-        self, draft: Draft, node: str, pools: Sequence[pl.Pool]
-    ) -> Iterator[tuple[Block, int]]:
-        """The node's blocks with room; claims that were left half-done are repaired here."""
-        now = self._clock()
-        for entry, claim in self._affinities(node):
-            cidr = claim.spec.cidr
-            pool = _pool_of(pools, cidr)
-            if claim.spec.state == "pendingDeletion" or claim.spec.deleted or pool is None:
-                continue
-            found = draft.read(cidr)
-            if found is not None and found[0].affinity != blk.host(node):
-                # Another host made the block first: this claim is lost.
-                gone = Delete(entry.key, entry.revision)
-                self._store.commit([gone, Check(block_key(cidr), found[1])])
-                continue
-            if found is None:
-                found = self._claim(draft, pool, node, cidr), 0
-            elif not blk.free(found[0], now):
-                continue
-            elif claim.spec.state == "pending":
-                self._confirm(draft, node, cidr)
-            yield found
+    def _place_of(
+        self, address: str, pool: pl.Pool, node: str, settings: Settings
+    ) -> tuple[Block, int, Sequence[Op]]:
+        """The block to assign an address from, its revision, and what is committed with it."""
+        found = reading.block_of(self._store, address, pool)
+        if found is None:
+            cidr = pl.block_around(pool, address)
+            self._require_unused(cidr)
+            return self._new_block(cidr, node), 0, upkeep.confirm(self._store, node, cidr)
+        block, revision = found
+        if block.affinity == blk.host(node):
+            return block, revision, ()
+        if af.adoptable(block, node):
+            ours = blk.with_affinity(block, blk.host(node))
+            return ours, revision, upkeep.confirm(self._store, node, block.cidr)
+        if settings.strict:
+            raise IpamError(
+                f"the address {address} is in a block of {block.node or 'nobody'}, "
+                f"not of {node}: strict affinity",
+                "choose one of the node's own blocks (see `tortie ipam show --blocks`)",
+            )
+        return block, revision, ()
 
-    def _new(
-        self, draft: Draft, node: str, pools: Sequence[pl.Pool]
-    ) -> Iterator[tuple[Block, int]]:
-        """Blocks that nobody has yet, claimed for the node one by one."""
-        entries = self._store.list(BLOCKS).entries
-        known = [(blk.decode(entry.value), entry.revision) for entry in entries]
-        claimed = {claim.spec.cidr for _, claim in self._affinities(node)}
-        for block, revision in known:
-            ours = block.affinity == blk.host(node) and block.cidr not in claimed
-            if ours and _pool_of(pools, block.cidr) and blk.free(block, self._clock()):
-                self._confirm(draft, node, block.cidr)
-                yield block, revision
-        taken = [net.parse_net(block.cidr) for block, _ in known]
-        taken += [net.parse_net(cidr) for cidr in claimed]
-        for pool in pools:
-            for cidr in pl.candidates(pool, node, taken):
-                yield self._claim(draft, pool, node, cidr), 0
+    def _new_block(self, cidr: str, node: str) -> Block:
+        """A block that nobody has yet."""
+        return blk.new(cidr, blk.host(node), reading.blocks(self._store)[1])
 
-    def _others(self, node: str, pools: Sequence[pl.Pool]) -> Iterator[tuple[Block, int]]:
-        """The blocks of others, in an order that differs from host to host."""
-        entries = self._store.list(BLOCKS).entries
-        known = [(blk.decode(entry.value), entry.revision) for entry in entries]
-        known.sort(key=lambda found: sha256(f"{node}/{found[0].cidr}".encode()).digest())
-        for block, revision in known:
-            if block.affinity != blk.host(node) and _pool_of(pools, block.cidr):
-                yield block, revision
+    def _release_of(
+        self, handle: str, blocks: Mapping[str, Sequence[Claimed]], checks: Sequence[Check]
+    ) -> Released:
+        """Release addresses of one handle, all or none."""
 
-    def _claim(self, draft: Draft, pool: pl.Pool, node: str, cidr: str) -> Block:
-        """A new block, claimed in the draft, provided that the pool stays as it is."""
-        draft.op(Check(pool.key, pool.revision))
-        self._confirm(draft, node, cidr)
-        return blk.new(cidr, blk.host(node))
+        def attempt() -> Released:
+            draft = Draft(self._store, handle, self._terms())
+            found = Released()
+            for cidr, claims in blocks.items():
+                # Who has them was read before: it may be another handle by now.
+                named = [each._replace(handle=each.handle or handle) for each in claims]
+                found = _joined(found, draft.give_back_listed(cidr, named))
+            if found.refused:
+                return found._replace(released=())
+            for check in checks:
+                draft.op(check)
+            if found.released:
+                draft.commit()
+                self._tidy(draft)
+            return found
 
-    def _confirm(self, draft: Draft, node: str, cidr: str) -> None:
-        """Put the node's confirmed affinity in place of none, or of a claim left half-done."""
-        claim = affinity(node, cidr)
-        key = kinds.key(claim)
-        there = self._store.get(key)
-        draft.op(Put(key, kinds.encode(claim), there.revision if there else 0))
+        return self._retried(attempt)
+
+    def _tidy(self, draft: Draft) -> None:
+        """Give back blocks that a release emptied, if nothing in them must wait."""
+        # The release is done. What is left undone here, the collector does.
+        with contextlib.suppress(StoreError, IpamError):
+            terms = self._terms()
+            for node in {block.node for block in draft.emptied}:
+                if terms.cool_down() <= 0:
+                    upkeep.give_back_empty(self._store, node, terms)
 
     def _retried(self, attempt: Callable[[], T]) -> T:
         for tries in range(TRIES):
@@ -278,50 +338,6 @@ class Allocator:
                 # A little chance parts those who collide again and again.
                 self._pause(random.uniform(0, min(0.02, 0.0005 * 2**tries)))
         raise IpamError(f"others changed the same addresses first, {TRIES} times over", "try again")
-
-    # --- reading --------------------------------------------------------------------------
-
-    def _pools(self) -> list[pl.Pool]:
-        entries = self._store.list(kinds.prefix(kinds.BY_NAME["IPPool"])).entries
-        return [
-            pl.Pool(entry.key, entry.revision, found.metadata.name, found.spec)
-            for entry in entries
-            if isinstance(found := kinds.decode(entry.value), r.IPPool)
-        ]
-
-    def _affinities(self, node: str | None) -> list[tuple[Entry, r.BlockAffinity]]:
-        entries = self._store.list(kinds.prefix(kinds.BY_NAME["BlockAffinity"], node)).entries
-        return [
-            (entry, found)
-            for entry in entries
-            if isinstance(found := kinds.decode(entry.value), r.BlockAffinity)
-        ]
-
-    def _place(self, node: str, namespace: str | None) -> pl.Place:
-        labels = self._labels(kinds.prefix(kinds.BY_NAME["Node"]) + node)
-        if namespace is None:
-            return pl.Place(node, labels, None, {})
-        of_namespace = self._labels(kinds.prefix(kinds.BY_NAME["Namespace"]) + namespace)
-        named = of_namespace | dict.fromkeys(pl.NAME_LABELS, namespace)
-        return pl.Place(node, labels, namespace, named)
-
-    def _labels(self, key: str) -> dict[str, str]:
-        entry = self._store.get(key)
-        return dict(kinds.decode(entry.value).metadata.labels) if entry else {}
-
-    def _block_of(self, address: str, pool: pl.Pool | None) -> tuple[Block, int] | None:
-        """The block that holds an address, and its revision."""
-        if pool is not None:
-            entry = self._store.get(block_key(pl.block_around(pool, address)))
-            if entry is not None:
-                return blk.decode(entry.value), entry.revision
-        # Its pool may be gone, or have had another block size.
-        wanted = net.parse_net(address)
-        for entry in self._store.list(BLOCKS).entries:
-            block = blk.decode(entry.value)
-            if net.parse_net(block.cidr).covers(wanted):
-                return block, entry.revision
-        return None
 
     def _require_unused(self, cidr: str) -> None:
         """Raise IpamError if a block overlaps this one: the pool's block size was changed.
@@ -338,28 +354,12 @@ class Allocator:
                     "choose another address, or release all of the older block",
                 )
 
-    def _exhausted(self, pools: Sequence[pl.Pool], count: int) -> IpamError:
-        now = self._clock()
-        inside = [block for block in self.blocks() if _pool_of(pools, block.cidr)]
-        waiting = sum(blk.cooling(block, now) for block in inside)
-        names = ", ".join(f"{pool.name} ({pool.spec.cidr})" for pool in pools)
-        soon = f", or wait up to {blk.COOL_DOWN:.0f} s: {waiting} cool down" if waiting else ""
-        return IpamError(
-            f"no room for {count} more address{'es' if count > 1 else ''}: "
-            f"every block of the pools {names} is full",
-            f"release addresses or add an IPPool (see `tortie ipam show`){soon}",
-        )
 
-
-def _pool_of(pools: Sequence[pl.Pool], cidr: str) -> pl.Pool | None:
-    inside = net.parse_net(cidr)
-    return next((pool for pool in pools if pool.net.covers(inside)), None)
+def _joined(one: Released, other: Released) -> Released:
+    """Both together, everything once."""
+    parts = (tuple(dict.fromkeys((*a, *b))) for a, b in zip(one, other, strict=True))
+    return Released(*parts)
 
 
 def _family(address: str) -> net.Family:
     return net.parse_address(address).family
-
-
-def _order(cidr: str) -> tuple[int, int, int]:
-    found = net.parse_net(cidr)
-    return found.family, found.first, found.length

@@ -6,8 +6,10 @@ it: a new block, its confirmed affinity, its first address and the handle's reco
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -15,10 +17,11 @@ from msgspec import Struct
 
 from tortie.errors import IpamError
 from tortie.ipam import block as blk
-from tortie.ipam.block import Block
+from tortie.ipam.block import Block, Claimed, Released
+from tortie.ipam.reservations import NOTHING, Reservations
 from tortie.model import kinds, words
 from tortie.model import resources as r
-from tortie.store.base import Check, Delete, Op, Put, Store
+from tortie.store.base import MAX_OPS, Check, Delete, Op, Put, Store
 
 BLOCKS = kinds.IPAM + "blocks/"
 HANDLES = kinds.IPAM + "handles/"
@@ -72,18 +75,36 @@ def affinity(node: str, cidr: str) -> r.BlockAffinity:
     )
 
 
+def claim_key(node: str, cidr: str) -> str:
+    """Where a node's claim on a block is stored. Raises IpamError."""
+    return kinds.key(affinity(node, cidr))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms addresses are assigned, at Unix time `now`. `cool_down` gives seconds; it is
+    called only when it matters."""
+
+    now: float
+    cool_down: Callable[[], float] = lambda: blk.COOL_DOWN
+    reservations: Reservations = NOTHING
+
+
 class Draft:
     """What will be committed for a handle; `addresses` are those newly assigned or released."""
 
-    def __init__(self, store: Store, handle: str, now: float) -> None:
+    def __init__(self, store: Store, handle: str, terms: Terms) -> None:
         self._store = store
         self._handle = handle
-        self._now = now
+        self._terms = terms
         self._ops: dict[str, Op] = {}
+        self._changed: set[str] = set()
         self._entry = store.get(handle_key(handle))
         self._before = _record(self._entry.value).blocks if self._entry else {}
         self.blocks: dict[str, int] = dict(self._before)
         self.addresses: list[str] = []
+        self.emptied: list[Block] = []
+        """blocks of which this releases the last address"""
 
     def read(self, cidr: str) -> tuple[Block, int] | None:
         """A block and its revision in the store."""
@@ -95,22 +116,69 @@ class Draft:
         found = [self.read(cidr) for cidr in sorted(self.blocks)]
         return [a for each in found if each for a in blk.held_by(each[0], self._handle)]
 
-    def take(self, block: Block, revision: int, count: int, attributes: Mapping[str, str]) -> int:
-        """Assign up to `count` addresses of a block (revision 0: it is new); how many it gave."""
-        changed, given = blk.assign(block, count, self._handle, attributes, self._now)
+    def take(
+        self,
+        block: Block,
+        revision: int,
+        count: int,
+        attributes: Mapping[str, str],
+        with_it: Sequence[Op] = (),
+    ) -> int:
+        """Assign up to `count` addresses of a block (revision 0: it is new); how many it gave.
+
+        `with_it` is committed only if it gives any. A block gives once in a draft.
+        """
+        if block.cidr in self._changed:
+            return 0
+        terms, reserved = self._terms, self._terms.reservations.ordinals(block.cidr)
+        fresh = blk.free(block, terms.now, math.inf, reserved)
+        cool_down = math.inf if fresh >= count else terms.cool_down()
+        changed, given = blk.assign(
+            block,
+            count,
+            self._handle,
+            attributes,
+            terms.now,
+            cool_down=cool_down,
+            reserved=reserved,
+        )
         if given:
-            self._change(changed, revision, len(given))
+            self._change(changed, revision)
             self.addresses.extend(given)
+            for op in with_it:
+                self.op(op)
         return len(given)
 
     def take_address(
-        self, block: Block, revision: int, address: str, attributes: Mapping[str, str]
+        self,
+        block: Block,
+        revision: int,
+        address: str,
+        attributes: Mapping[str, str],
+        with_it: Sequence[Op] = (),
     ) -> None:
         """Assign one address of a block; nothing changes if the handle has it. Raises IpamError."""
-        changed = blk.assign_address(block, address, self._handle, attributes, self._now)
-        if changed is not block:
-            self._change(changed, revision, 1)
-            self.addresses.append(address)
+        holder = block.allocations.get(blk.ordinal_of(block, address))
+        if holder is not None and holder.handle == self._handle:
+            return
+        reservation = self._terms.reservations.name_of(address)
+        if reservation is not None:
+            raise IpamError(
+                f"the address {address} is reserved by the IPReservation {reservation}",
+                "choose another",
+            )
+        changed = blk.assign_address(
+            block,
+            address,
+            self._handle,
+            attributes,
+            self._terms.now,
+            cool_down=self._terms.cool_down(),
+        )
+        self._change(changed, revision)
+        self.addresses.append(address)
+        for op in with_it:
+            self.op(op)
 
     def give_back(self, cidr: str) -> None:
         """Release all that the handle has in a block, and forget the block."""
@@ -118,20 +186,21 @@ class Draft:
         found = self.read(cidr)
         if found is None:
             return
-        changed, released = blk.release_handle(found[0], self._handle, self._now)
+        changed, released = blk.release_handle(found[0], self._handle, self._terms.now)
         if released:
-            self.op(Put(block_key(cidr), blk.encode(changed), found[1]))
+            self._change(changed, found[1])
             self.addresses.extend(released)
 
-    def give_back_address(self, cidr: str, address: str) -> None:
-        """Release one address of a block. Raises IpamError if another handle has it."""
+    def give_back_listed(self, cidr: str, wanted: Sequence[Claimed]) -> Released:
+        """Release some addresses of a block, or (if one is refused) none of them."""
         found = self.read(cidr)
         if found is None:
-            return
-        changed, done = blk.release_address(found[0], address, self._now, self._handle)
-        if done:
-            self._change(changed, found[1], -1)
-            self.addresses.append(address)
+            return Released(unassigned=tuple(dict.fromkeys(each.address for each in wanted)))
+        changed, done = blk.release(found[0], wanted, self._terms.now)
+        if done.released:
+            self._change(changed, found[1])
+            self.addresses.extend(done.released)
+        return done
 
     def op(self, op: Op) -> None:
         """Add an operation; a Check does not replace what is there for its key."""
@@ -139,7 +208,7 @@ class Draft:
             self._ops[op.key] = op
 
     def commit(self) -> list[str]:
-        """Commit all or nothing; the addresses. Raises Conflict, StoreUnavailable."""
+        """Commit all or nothing; the addresses. Raises Conflict, StoreUnavailable, IpamError."""
         if self.blocks != self._before:
             key = handle_key(self._handle)
             expect = self._entry.revision if self._entry else 0
@@ -148,14 +217,20 @@ class Draft:
                 self.op(Put(key, value, expect))
             else:
                 self.op(Delete(key, expect))
+        if len(self._ops) > MAX_OPS:
+            raise IpamError("the addresses lie in too many blocks for one commit", "ask for fewer")
         if self._ops:
             self._store.commit(list(self._ops.values()))
         return self.addresses
 
-    def _change(self, block: Block, revision: int, by: int) -> None:
+    def _change(self, block: Block, revision: int) -> None:
+        """Write a block, and in the handle's record how many it has there now."""
+        self._changed.add(block.cidr)
+        if not block.allocations:
+            self.emptied.append(block)
         self.op(Put(block_key(block.cidr), blk.encode(block), revision))
-        count = self.blocks.get(block.cidr, 0) + by
-        if count > 0:
+        count = len(blk.held_by(block, self._handle))
+        if count:
             self.blocks[block.cidr] = count
         else:
             self.blocks.pop(block.cidr, None)

@@ -57,16 +57,24 @@ class Report(Struct, frozen=True):
 
 
 def make(
-    pools: Sequence[pl.Pool], blocks: Sequence[Block], claims: Iterable[r.BlockAffinity], now: float
+    pools: Sequence[pl.Pool],
+    blocks: Sequence[Block],
+    claims: Iterable[r.BlockAffinity],
+    now: float,
+    cool_down: float = blk.COOL_DOWN,
 ) -> Report:
     """The report on what is in the store at Unix time `now`."""
     states = {(claim.spec.cidr, claim.spec.node): claim.spec.state for claim in claims}
-    used = tuple(_block(block, pools, states, now) for block in blocks)
+    used = tuple(_block(block, pools, states, now, cool_down) for block in blocks)
     return Report(tuple(_pool(pool, used) for pool in pools), used)
 
 
 def _block(
-    block: Block, pools: Sequence[pl.Pool], states: Mapping[tuple[str, str], str], now: float
+    block: Block,
+    pools: Sequence[pl.Pool],
+    states: Mapping[tuple[str, str], str],
+    now: float,
+    cool_down: float,
 ) -> BlockUse:
     node = block.node or ""
     pool = next((p for p in pools if p.net.covers(net.parse_net(block.cidr))), None)
@@ -86,8 +94,8 @@ def _block(
         node=node,
         state=states.get((block.cidr, node), ""),
         used=len(addresses),
-        free=blk.free(block, now),
-        cooling=blk.cooling(block, now),
+        free=blk.free(block, now, cool_down),
+        cooling=blk.cooling(block, now, cool_down),
         addresses=addresses,
     )
 
