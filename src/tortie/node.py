@@ -17,6 +17,7 @@ from tortie.agent.metrics import Metrics
 from tortie.agent.periodic import Periodic
 from tortie.agent.report import Reporter, Writer
 from tortie.agent.settings import Settings
+from tortie.bgp import doors
 from tortie.bgp.bird import BirdDriver
 from tortie.dataplane.connections import ConnectionDriver
 from tortie.dataplane.firewall import Firewall, look
@@ -25,7 +26,7 @@ from tortie.dataplane.links import LinkDriver
 from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
 from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL, Dataplane, Family
-from tortie.errors import StoreError
+from tortie.errors import BgpError, StoreError
 from tortie.kernel import process
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.ipset import IpSet
@@ -164,10 +165,18 @@ def _host_routes(
         namespace, _, name = rest.partition("/")
         return {"released": workload.remove(store, node, namespace, name)}
 
-    def sessions(rest: str, body: object) -> object:
-        return msgspec.to_builtins(bird.sessions())
+    def bgp(rest: str, body: object) -> object:
+        what, _, prefix = rest.partition("/")
+        match what:
+            case "":
+                return doors.sessions(bird)
+            case "routes":
+                return doors.routes(bird)
+            case "why":
+                return doors.reason(bird, prefix)
+        raise BgpError(f"there is no /bgp/{what} here")
 
-    return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): sessions}
+    return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): bgp}
 
 
 def host_facts(netlink: NetlinkPort, secrets_dir: Path) -> HostFacts:

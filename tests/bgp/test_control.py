@@ -53,6 +53,7 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
             imported=2,
             exported=1,
             preferred=2,
+            local_as=64512,
         ),
         Session(
             "mesh_b_6",
@@ -60,7 +61,8 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
             64512,
             "Idle",
             "2026-11-23T02:27:09+0000",
-            "the peer closed the session: the AS numbers configured at the two ends do not match",
+            "the other side says that AS 64512, from which this host comes, is wrong",
+            local_as=64512,
         ),
         Session(
             "node_dead",
@@ -69,9 +71,16 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
             "Connect",
             began,
             "nothing answers at the peer's address: is it up and connected?",
+            local_as=64512,
         ),
         Session(
-            "node_far", "10.9.0.9", 64513, "Active", began, "this host has no route to the peer"
+            "node_far",
+            "10.9.0.9",
+            64513,
+            "Active",
+            began,
+            "this host has no route to the peer",
+            local_as=64512,
         ),
         Session(
             "node_refused",
@@ -80,6 +89,7 @@ def test_sessions_are_read_from_what_bird_printed(bird: FakeBird) -> None:
             "Active",
             began,
             "the peer hangs up: it is not configured for this host",
+            local_as=64512,
         ),
     ]
 
@@ -138,6 +148,15 @@ def test_no_bird_and_a_path_too_long_are_bgp_errors(tmp_path: Path) -> None:
         BirdControl(tmp_path / "none").status()
     with pytest.raises(BgpError, match="too long"):
         BirdControl(tmp_path / ("x" * 120)).status()
+
+
+def test_a_wrong_as_is_told_with_its_number() -> None:
+    assert plain_words("Received: Bad peer AS", 65009, 65001) == (
+        "the other side says that AS 65001, from which this host comes, is wrong"
+    )
+    assert plain_words("BGP Error: Bad peer AS", 65009, 65001) == (
+        "the other side does not come from AS 65009, as this host is told to expect"
+    )
 
 
 @pytest.mark.parametrize(

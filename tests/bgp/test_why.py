@@ -58,7 +58,7 @@ ANSWERS = [
     (NET, [], [], UP, False, "no peer has told it"),
     (NET, [], [], HALF, False, "not heard: injector, whose sessions are not up"),
     (NET, [], [], NONE, False, "no BGP session of this host is up"),
-    (NET, [heard()], [], UP, False, "see BIRD's log"),
+    (NET, [heard()], [], UP, False, "see its log"),
 ]
 
 

@@ -27,6 +27,8 @@ class Session(Struct, frozen=True, rename="camel"):
     imported: int = 0
     exported: int = 0
     preferred: int = 0
+    filtered: int = 0
+    local_as: int = 0
 
 
 class NextHop(Struct, frozen=True):
@@ -123,11 +125,18 @@ _PLAIN = (
 _WHO = (("Received: ", "the peer closed the session: "), ("BGP Error: ", "closed by this host: "))
 
 
-def plain_words(error: str) -> str:
-    """The last error of a session in plain words. What a peer wrote freely is not passed on."""
+def plain_words(error: str, remote_as: int = 0, local_as: int = 0) -> str:
+    """The last error of a session in plain words. What a peer wrote freely is not passed on.
+
+    `remote_as` and `local_as` are the AS numbers that this end is configured with; 0: not known.
+    """
     text = error.strip()
     if not text:
         return ""
+    if "Bad peer AS" in text and remote_as and local_as:
+        if text.startswith("Received: "):
+            return f"the other side says that AS {local_as}, from which this host comes, is wrong"
+        return f"the other side does not come from AS {remote_as}, as this host is told to expect"
     who = next((words for start, words in _WHO if text.startswith(start)), "")
     meaning = next((words for sign, words in _PLAIN if sign.lower() in text.lower()), None)
     if meaning is not None:
@@ -166,21 +175,24 @@ def _session(name: str, since: str, lines: Iterable[str]) -> Session:
         key, colon, value = line.strip().partition(":")
         if colon:
             fields.setdefault(key, value.strip())
+    remote_as, local_as = (int(fields.get(f"{end} AS", "0")) for end in ("Neighbor", "Local"))
     counts = {word: int(number) for number, word in _COUNT.findall(fields.get("Routes", ""))}
     return Session(
         name=name,
         peer_address=fields.get("Neighbor address", "").partition("%")[0],
-        remote_as=int(fields.get("Neighbor AS", "0")),
+        remote_as=remote_as,
+        local_as=local_as,
         state=fields.get("BGP state", "Down"),
         since=since,
-        last_error=plain_words(fields.get("Last error", "")),
+        last_error=plain_words(fields.get("Last error", ""), remote_as, local_as),
         imported=counts.get("imported", 0),
         exported=counts.get("exported", 0),
         preferred=counts.get("preferred", 0),
+        filtered=counts.get("filtered", 0),
     )
 
 
-_COUNT = re.compile(r"(\d+) (imported|exported|preferred)")
+_COUNT = re.compile(r"(\d+) (imported|filtered|exported|preferred)")
 _ROUTE = re.compile(
     r"(?P<prefix>\S+)?\s+(?P<kind>unicast|blackhole|unreachable|prohibited)\s+"
     r"\[(?P<session>\S+) [^\]]*?(?:from (?P<origin>[^\]\s]+))?\](?P<best> \*)?"

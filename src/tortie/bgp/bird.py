@@ -42,6 +42,8 @@ class BirdDriver:
         self.config = self.directory / "bird.conf"
         self.control = BirdControl(self.directory / "bird.ctl", timeout)
         self._pid_file = self.directory / "bird.pid"
+        self.bgp: Bgp = _IDLE
+        """what BIRD was last told"""
         self._confirmed: str | None = None
         self._silent = 0
 
@@ -70,6 +72,7 @@ class BirdDriver:
             raise BgpError(f"this cannot be written as a BIRD configuration: {error}") from error
         alive = self.alive()
         if alive and text == self._confirmed:
+            self.bgp = desired.bgp or _IDLE  # whom it leaves out is in no configuration
             return Report()
         self._confirmed = None
         try:
@@ -78,7 +81,7 @@ class BirdDriver:
             raise BgpError(error.message, error.cure) from error
         except OSError as error:
             raise BgpError(f"{self.directory}: {error.strerror}") from error
-        self._confirmed = text
+        self._confirmed, self.bgp = text, desired.bgp or _IDLE
         return Report(changed=1)
 
     def close(self) -> None:

@@ -98,6 +98,16 @@ class BirdControl:
                 return []
             raise
 
+    def tells(self, prefix: str, session: str) -> bool:
+        """Whether a session tells its peer of a prefix. Raises BgpError, ValueError."""
+        question = f"show route {ipaddress.ip_network(prefix)} export {session}"
+        try:
+            return bool(parse_routes(self.command(question)))
+        except BgpError as error:
+            if "(8001)" in error.message:
+                return False
+            raise
+
     def configure(self) -> None:
         """Read the configuration file again and run by it. Raises BgpError with what was wrong."""
         try:

@@ -4,7 +4,6 @@ kernel say. Pure.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -13,7 +12,7 @@ from tortie.bgp.control import BgpRoute, NextHop, Session
 from tortie.desired import ROUTE_PROTOCOL, Bgp, BgpPeer
 
 Judge = Callable[[BgpPeer, BgpRoute], str]
-"""Why a route from a peer is refused; "" if it is not."""
+"""Why BIRD refused a route from a peer."""
 
 BIRD, CONNECTED = 12, 2  # route protocol numbers, rt_protos
 UP = "Established"
@@ -79,9 +78,10 @@ def answer(
     kernel: Sequence[KernelRoute],
     sessions: Sequence[Session],
     told: Sequence[str],
+    barred: str = "",
 ) -> Why:
     """The answer for `prefix`; `routes` and `kernel` are those of just this prefix, `told` names
-    the sessions that it is told by."""
+    the sessions that it is told by, `barred` says why the best route is not for the kernel."""
     shown = names(bgp)
     up = {session.name for session in sessions if session.state == UP}
     silent = tuple(shown[peer.name] for peer in bgp.peers if peer.name not in up)
@@ -91,7 +91,7 @@ def answer(
     elif kernel:
         reason = _others(kernel, routes)
     else:
-        reason = _missing(bgp, prefix, routes, silent)
+        reason = _missing(routes, silent, len(bgp.peers), barred)
     to = tuple(shown.get(name, name) for name in told)
     return Why(prefix, in_kernel, reason, tuple(routes), tuple(kernel), to, silent)
 
@@ -135,24 +135,19 @@ def _others(kernel: Sequence[KernelRoute], routes: Sequence[Heard]) -> str:
     return f"the kernel has {whose}"
 
 
-def _missing(bgp: Bgp, prefix: str, routes: Sequence[Heard], silent: Sequence[str]) -> str:
-    """Why the kernel has no route for it at all."""
+def best(routes: Iterable[Heard]) -> Heard | None:
+    """Of the routes that were taken, the one that counts."""
     taken = [each for each in routes if not each.refused]
-    best = next((each for each in taken if each.best), taken[0] if taken else None)
-    if best is None:
-        return _not_taken(routes, silent, len(bgp.peers))
-    if not best.peer:
-        return "this host only announces it, and has no use for it itself"
-    if best.kind == "unreachable":
-        return "its next hop is in no network that this host is connected to"
-    for prefixes, why in (
-        (bgp.not_in_kernel, "VXLAN carries this pool: the agent makes its routes"),
-        (bgp.service_nets, "it is a service's: what leads there is made on each host"),
-        (bgp.originate, "it is this host's own"),
-    ):
-        if any(_within(prefix, each) for each in prefixes):
-            return why
-    return "BIRD has not put it into the kernel yet, or the kernel refused it: see its log"
+    return next((each for each in taken if each.best), taken[0] if taken else None)
+
+
+def _missing(routes: Sequence[Heard], silent: Sequence[str], peers: int, barred: str) -> str:
+    """Why the kernel has no route for it at all."""
+    if best(routes) is None:
+        return _not_taken(routes, silent, peers)
+    return (
+        barred or "BIRD has not put it into the kernel yet, or the kernel refused it: see its log"
+    )
 
 
 def _not_taken(routes: Sequence[Heard], silent: Sequence[str], peers: int) -> str:
@@ -166,13 +161,3 @@ def _not_taken(routes: Sequence[Heard], silent: Sequence[str], peers: int) -> st
     if silent:
         return f"no peer has told it; not heard: {', '.join(silent)}, whose sessions are not up"
     return "no peer has told it"
-
-
-def _within(prefix: str, other: str) -> bool:
-    inner, outer = ipaddress.ip_network(prefix), ipaddress.ip_network(other)
-    return (
-        inner.version == outer.version
-        and inner.prefixlen >= outer.prefixlen
-        and int(inner.network_address) >> (inner.max_prefixlen - outer.prefixlen)
-        == int(outer.network_address) >> (outer.max_prefixlen - outer.prefixlen)
-    )
