@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cli_files import TIER, WORLD
+from cli_rig import Said as Ran
 from cli_rig import Shell
 from validation import Data, make, workload
 
@@ -213,6 +214,32 @@ SHOWN = [
      {"FAILSAFE-IN": "TCP:22 10.0.0.0/8", "FAILSAFE-OUT": "none", "HOST-PORTS": "UDP:53",
       "NAMESPACES": "open", "REVOKES": "Enabled", "CONNECTIONS": "0", "AUTO-HOSTS": "Enabled",
       "PROTECTED": "10.0.0.0/8", "TO-HOST": "Accept"}),
+    ("BGPConfiguration", {"nodeMeshPassword": {"file": "mesh.key"}, "nodeMeshBFD": {},
+     "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}], "serviceExternalIPs":
+     [{"cidr": "192.0.2.0/24"}], "communities": [{"name": "a", "value": "1:2"}]}, {},
+     {"SERVICES": "10.96.0.0/12,192.0.2.0/24", "PASSWORD": "file mesh.key", "BFD": "200ms*3",
+      "COMMUNITIES": "a=1:2"}),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "asNumber": 1, "filters": ["a", "b"], "maxPrefixes": 9,
+     "password": {"secretKeyRef": {"name": "bgp", "key": "uplink"}}, "reachableBy": "10.1.0.1",
+     "bfd": {"interval": "1s"}}, {},
+     {"FILTERS": "a,b", "PASSWORD": "secret bgp/uplink", "BFD": "1s*3", "BY": "10.1.0.1",
+      "MAX": "9"}),
+    ("BGPPeer", {"peerIP": "10.0.0.1", "asNumber": 1}, {}, {"PASSWORD": "-", "BFD": "-"}),
+    ("BGPFilter", {"importV4": [{"action": "Reject"}], "exportV6": [{"action": "Accept"}] * 2}, {},
+     {"IMPORT-V4": "1", "EXPORT-V4": "0", "IMPORT-V6": "0", "EXPORT-V6": "2"}),
+    ("IPReservation", {"reservedCIDRs": ["10.0.0.1", "fd00::/120"]}, {},
+     {"CIDRS": "2", "RESERVED": "10.0.0.1/32,fd00::/120"}),
+    ("IPAMConfiguration", {"strictAffinity": True, "maxBlocksPerHost": 4, "ipCooldownSeconds": 0,
+     "autoAllocateBlocks": False, "leakGracePeriod": "5m"}, {},
+     {"STRICT": "yes", "MAX-BLOCKS": "4", "COOLDOWN": "0", "AUTO-BLOCKS": "no", "GRACE": "5m"}),
+    ("IPPool", {"cidr": "10.0.0.0/16", "vxlanMode": "CrossSubnet", "natOutgoing": True}, {},
+     {"VXLAN": "CrossSubnet", "NAT": "yes", "USES": "Workload,Tunnel", "MODE": "Automatic"}),
+    ("Secret", None, {"stringData": {"b": "hunter2"}, "data": {"a": ""}},
+     {"TYPE": "Opaque", "KEYS": "a,b"}),
+    ("WorkloadEndpoint", {"node": "a1", "orchestrator": "lab", "workload": "web",
+     "endpoint": "eth0", "interfaceName": "tor1", "ipNetworks": ["10.65.0.1"], "ipNATs":
+     [{"internalIP": "10.65.0.1", "externalIP": "192.0.2.1"}]}, {},
+     {"FLOATING": "192.0.2.1=10.65.0.1"}),
     ("HostEndpoint", {"node": "a1", "interfaceName": "*", "ports": [{"name": "ssh",
      "protocol": "TCP", "port": 22}]}, {}, {"INTERFACE": "*", "PORTS": "ssh:TCP:22"}),
 ]  # fmt: skip
@@ -319,3 +346,61 @@ def test_what_tortie_needs_itself_stays(world: Shell) -> None:
     said = world("delete", "clusterinformation", "default")
     assert said.code == 1
     assert "in use by Tortie itself" in said.err
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+SECRET = """\
+apiVersion: v1
+kind: Secret
+metadata: {name: bgp, namespace: tortie-system}
+stringData: {uplink: hunter2-hunter2, mesh: swordfish-swordfish}
+"""
+HELD = ("hunter2", "swordfish", "aHVudGVyMi1odW50ZXIy", "c3dvcmRmaXNo")
+
+
+def silent(said: Ran) -> bool:
+    return not any(held in said.out + said.err for held in HELD)
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "yaml", "json", "name"])
+@pytest.mark.parametrize("names", [[], ["bgp"]])
+def test_no_form_shows_what_a_secret_holds(world: Shell, form: str, names: list[str]) -> None:
+    said = world("apply", "-f", "-", stdin=SECRET)
+    assert said.out == "created Secret/tortie-system/bgp\n"
+    said = world("get", "secrets", *names, "-o", form)
+    assert silent(said)
+    assert "bgp" in said.out
+    if form != "name":
+        assert "uplink" in said.out
+    if form in ("yaml", "json"):
+        assert said.out.count("(hidden)") == 2
+
+
+def test_a_secret_that_is_shown_is_not_taken_back(world: Shell) -> None:
+    world("apply", "-f", "-", stdin=SECRET)
+    before = world.store().list("/").entries
+    shown = world("get", "secret", "bgp", "-o", "yaml").out
+    said = world("apply", "-f", "-", stdin=shown)
+    assert said.code != 0
+    assert "(hidden) is not the value; give the value itself" in said.err
+    assert world.store().list("/").entries == before
+    assert world("apply", "-f", "-", stdin=SECRET).lines[0][0] == "unchanged"
+
+
+FAULTY = [
+    "data: {uplink: hunter2}",
+    "stringData: hunter2",
+    "stringData: {a: [hunter2]}",
+    "stringData: {uplink: hunter2}\ntype: {}",
+    "stringData: {uplink: hunter2",
+]
+
+
+@pytest.mark.parametrize("wrong", FAULTY)
+@pytest.mark.parametrize("verb", ["apply", "validate"])
+def test_a_secret_with_a_fault_is_not_told(world: Shell, verb: str, wrong: str) -> None:
+    head = SECRET.partition("stringData")[0]
+    said = world(verb, "-f", "-", stdin=f"{head}{wrong}\n")
+    assert said.code != 0
+    assert silent(said)

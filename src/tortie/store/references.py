@@ -159,7 +159,8 @@ def _gives_tunnels(pool: r.IPPool) -> bool:
 def _tunnels(
     pool: r.IPPool, before: r.Resource | None, family: net.Family, world: World
 ) -> Iterator[Problem]:
-    """Without an address of its own for its end of VXLAN no host could reach the pool's others."""
+    """A host without an address for its end of VXLAN reaches no address of the pool on others, and
+    nobody would say why. A disabled pool is not held to it: it may always be disabled."""
     lost = isinstance(before, r.IPPool) and _gives_tunnels(before) and not _gives_tunnels(pool)
     if pool.spec.vxlan_mode == "Never" and not lost:
         return
@@ -168,7 +169,11 @@ def _tunnels(
         for each in world.resources.values()
         if isinstance(each, r.IPPool) and (":" in each.spec.cidr) == (family == 6)
     ]
-    in_need = sorted(each.metadata.name for each in pools if each.spec.vxlan_mode != "Never")
+    in_need = sorted(
+        each.metadata.name
+        for each in pools
+        if each.spec.vxlan_mode != "Never" and not each.spec.disabled
+    )
     if not in_need or any(map(_gives_tunnels, pools)) or _all_have_ends(family, world):
         return
     yield Problem(
