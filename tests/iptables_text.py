@@ -20,6 +20,8 @@ def rules_text(ruleset: Ruleset) -> str:
     lines = []
     for table in TABLES:
         chains = ruleset.chains[table]
+        if table == "nat" and not chains:
+            continue  # one that is made stays
         lines.append(f"*{table}")
         lines += [f":{name} - [0:0]" for name in sorted(chains)]
         lines += rule_lines(ruleset, table)

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from tortie.dataplane.matching import Packet
 from tortie.dataplane.nft.ruleset import Ruleset, SetSpec
 
-PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0}
+PRIORITIES = {"raw": -300, "mangle": -150, "-100": -100, "filter": 0, "100": 100}
 CONNTRACK, NAT = -200, -100
 """Where connections are known (notrack comes before), and where destinations are translated."""
-HOOK = re.compile(r"type filter hook (\w+) priority (\w+); policy accept")
+HOOK = re.compile(r"type (filter|nat) hook (\w+) priority (-?\w+); policy accept")
 
 PORTS, ICMP = (6, 17, 132), {"icmp": (1, 4), "icmpv6": (58, 6)}
 GARBAGE = "no port"
@@ -40,6 +40,8 @@ class Journey:
     """what every limit has counted, this one too"""
     translated: Packet | None = None
     """behind a destination NAT of this host"""
+    sent_as: str = ""
+    """what its source becomes: ADDRESS, ADDRESS:PORTS, `masquerade`"""
     mark: int = 0
     iif: str | None = None
     oif: str | None = None
@@ -84,7 +86,9 @@ class NftTracer:
                 found = HOOK.fullmatch(chain.hook)
                 if not found:
                     raise ValueError(f"not a hook of ours: {chain.hook}")
-                self.bases.setdefault(found[1], []).append((PRIORITIES[found[2]], name))
+                if (found[1] == "nat") != (abs(PRIORITIES[found[3]]) == 100):
+                    raise ValueError(f"translates at another moment than NAT: {chain.hook}")
+                self.bases.setdefault(found[2], []).append((PRIORITIES[found[3]], name))
 
     def judge(self, packet: Packet, iif: Name, oif: Name, **more) -> bool:
         """Does the packet pass? See `trace`."""
@@ -108,6 +112,8 @@ class NftTracer:
             journey.oif = (first_oif or oif) if hook == "output" else oif
             for priority, base in sorted(self.bases.get(hook, ())):
                 journey.hook, journey.priority = hook, priority
+                if abs(priority) == 100 and journey.state != "new":
+                    continue  # the kernel asks for the first packet of a connection only
                 if (priority > NAT or hook == "postrouting") and journey.state != "untracked":
                     journey.packet = journey.translated or packet
                 journey.verdicts[base] = self._walk(base, journey)
@@ -196,6 +202,9 @@ class Line:
             if self.words[0] in ("accept", "drop", "return", "jump", "goto", "reject"):
                 found.append(self.verdict())
                 break
+            if self.words[0] in ("dnat", "snat", "masquerade"):
+                found.append(self.translation())
+                break
             found.append(self.statement(self.words[0]) or self.match())
         comment = " ".join(self.words)
         if comment and not re.fullmatch(r'comment "[A-Za-z0-9 ._/:-]{1,128}"', comment):
@@ -212,6 +221,33 @@ class Line:
             raise ValueError(f"no chain {target}: {self.text!r}")
         leads = Leads(verb, target)
         return lambda journey: leads
+
+    def translation(self) -> Do:
+        """What ends a chain that translates, unless a map has nothing for the packet."""
+        verb = self.words.pop(0)
+        if verb != "masquerade":
+            family = self.words.pop(0)
+            if family not in ("ip", "ip6"):
+                raise ValueError(f"translates what? {self.text!r}")
+        if verb == "masquerade" and self.words[:1] != ["to"]:
+            return lambda journey: _translate(journey, verb, verb)
+        self.take("to")
+        if not self.words[0].startswith("ip"):
+            target = ("masquerade" if verb == "masquerade" else "") + self.words.pop(0)
+            return lambda journey: _translate(journey, verb, target)
+        fields = [self.field()]
+        while self.words[0] == ".":
+            self.take(".")
+            fields.append(self.field())
+        read = _joined(fields)
+        self.take("map")
+        values = self.right().values
+
+        def look(journey: Journey) -> Leads | None:
+            found = values.get(read(journey) or "")
+            return found and _translate(journey, verb, found.verb)
+
+        return look
 
     def statement(self, word: str) -> Do | None:
         """What does something, or None."""
@@ -279,7 +315,7 @@ class Line:
         return test
 
     def field(self) -> Read:
-        for many in (1, 2):
+        for many in (1, 2, 3):
             found = FIELDS.get(" ".join(self.words[:many]))
             if found:
                 del self.words[:many]
@@ -311,6 +347,16 @@ def _reset(journey: Journey) -> Leads:
     if journey.packet.protocol != 6 or journey.hook not in ("input", "forward", "output"):
         raise ValueError(f"a reset of {journey.packet} in {journey.hook}")
     return Leads("drop")
+
+
+def _translate(journey: Journey, verb: str, target: str) -> Leads:
+    if abs(journey.priority) != 100 or (verb == "dnat") != (journey.priority < 0):
+        raise ValueError(f"{verb} in {journey.hook} at {journey.priority}")
+    if verb == "dnat":
+        journey.translated = journey.packet._replace(destination=target)
+    else:
+        journey.sent_as = target
+    return Leads("accept")
 
 
 def _notrack(journey: Journey) -> bool:
@@ -394,6 +440,7 @@ FIELDS: Mapping[str, Read] = {
     "udp dport": _port("port", 17),
     **{f"{name} type": _icmp(name, 0) for name in ICMP},
     **{f"{name} code": _icmp(name, 1) for name in ICMP},
+    "fib saddr type": lambda j: "local" if j.iif is None else "unicast",
     "ct state": _connection(lambda j: j.state, always=True),
     "ct mark": _connection(lambda j: str(j.connmark)),
     "ct status": _connection(lambda j: "dnat" if j.translated else "confirmed"),

@@ -146,3 +146,14 @@ def test_a_table_that_cannot_be_read_does_not_look_empty() -> None:
         with pytest.raises(KernelError, match="cannot read into its table filter"):
             door.save(4)
         door.close()
+
+
+@pytest.mark.kernel
+def test_nor_does_that_of_translation_if_any_of_it_is_ours() -> None:
+    with inside_fresh():
+        door = Iptables("nft")
+        door.restore(4, "*nat\n:tor-nat-to - [0:0]\nCOMMIT\n")
+        process.run(["nft", "add chain ip nat c; add rule ip nat c ct state established accept"])
+        with pytest.raises(KernelError, match="cannot read into its table nat"):
+            door.save(4)
+        door.close()

@@ -1,5 +1,6 @@
-"""The driver of tracked connections: when an address leaves an endpoint, its connections go too;
-what policy no longer allows is cut where that is asked for (`revocation`).
+"""The driver of tracked connections: when an address leaves an endpoint, its connections go too,
+and so when a floating one does; what policy no longer allows is cut where that is asked for
+(`revocation`).
 
 It runs after the firewall and the routes, so that nothing brings a forgotten connection back and
 every new one is judged by the new policy already.
@@ -8,18 +9,21 @@ every new one is judged by the new policy already.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tortie.dataplane.revocation import Revocation
-from tortie.desired import ROUTE_PROTOCOL, Desired, Report
+from tortie.desired import ROUTE_PROTOCOL, Desired, Filter, Report
 from tortie.kernel.conntrack import ConntrackPort
 from tortie.kernel.netlink import family_of
 from tortie.kernel.rtnetlink import NetlinkPort
 
 
 class _Owner(NamedTuple):
-    """Who has an address: the same endpoint behind a new interface is another machine."""
+    """Who has an address: the same endpoint behind a new interface is another machine.
+
+    A floating address is that of the address it stands for.
+    """
 
     endpoint: str
     interface: str
@@ -39,22 +43,25 @@ class ConnectionDriver:
         self._netlink = netlink
         self._revocation = Revocation(conntrack, netlink)
         self._owners: dict[str, _Owner] | None = None
+        self._led: dict[str, str] = {}
+        """before the first apply: by address, the interface that an earlier run led it to"""
 
     def prepare(self) -> None:
-        """Connections of an earlier run go on."""
+        """Connections of an earlier run go on. Raises KernelError."""
+        names = {link.index: link.name for link in self._netlink.links()}
+        for route in self._netlink.routes(ROUTE_PROTOCOL):
+            address, _, length = route.prefix.partition("/")
+            if route.index in names and int(length) == _BITS[family_of(address)]:
+                self._led[address] = names[route.index]
 
     def apply(self, desired: Desired) -> Report:
         """Forget what must be, then cut what must be; `changed` counts connections.
 
         Raises KernelError; then what was not done is tried again by the next apply.
         """
-        owners = {
-            address: _Owner(endpoint.id, endpoint.interface)
-            for endpoint in desired.filter.endpoints
-            for address in endpoint.addresses
-        }
+        owners = _owners(desired.filter)
         if self._owners is None:
-            gone = self._left_meanwhile(desired, owners.keys())
+            gone = self._left_meanwhile(desired, owners)
         else:
             before = self._owners
             gone = frozenset(each for each in before if owners.get(each) != before[each])
@@ -67,22 +74,41 @@ class ConnectionDriver:
         self._conntrack.close()
         self._netlink.close()
 
-    def _left_meanwhile(self, desired: Desired, owned: Iterable[str]) -> frozenset[str]:
-        blocks = {route.prefix for route in desired.routes if route.device is None}
+    def _left_meanwhile(self, desired: Desired, owners: Mapping[str, _Owner]) -> frozenset[str]:
+        blackholes = (each for each in desired.routes if each.device is None and not each.gateway)
+        blocks = {route.prefix for route in blackholes}
         if desired.bgp is not None:
             blocks |= set(desired.bgp.originate)
-        found = orphans(self._conntrack.addresses(), blocks, owned)
+        moved = frozenset(
+            address
+            for address, interface in self._led.items()
+            if address not in owners or owners[address].interface != interface
+        )
+        found = orphans(self._conntrack.addresses(), blocks, owners)
         if not found:
-            return found
+            return moved
         # One of our block's addresses may live on another host (borrowed, or moved there), which
         # then has a route of its own from BGP; or be the host's.
         elsewhere = {
             route.prefix for route in self._netlink.routes() if route.protocol != ROUTE_PROTOCOL
         }
         here = {address.prefix.partition("/")[0] for address in self._netlink.addresses()}
-        return frozenset(
+        return moved | {
             each for each in found - here if f"{each}/{_BITS[family_of(each)]}" not in elsewhere
-        )
+        }
+
+
+def _owners(wanted: Filter) -> dict[str, _Owner]:
+    found = {
+        address: _Owner(endpoint.id, endpoint.interface)
+        for endpoint in wanted.endpoints
+        for address in endpoint.addresses
+    }
+    for each in wanted.floating:
+        behind = found.get(each.internal)
+        if behind is not None:
+            found[each.external] = _Owner(each.internal, behind.interface)
+    return found
 
 
 _BITS = {4: 32, 6: 128}

@@ -176,7 +176,7 @@ class NatOutgoing(Struct, frozen=True):
 class Floating(Struct, frozen=True, order=True):
     """A floating address of a workload here, one to one: what is sent to `external` reaches
     `internal`, policy sees `internal`; what `internal` sends out of all `Filter.inside` leaves as
-    `external`, and so does what it sends to itself by it."""
+    `external` (of several, the first), and so does what it sends to itself by it."""
 
     external: str
     internal: str
@@ -184,7 +184,8 @@ class Floating(Struct, frozen=True, order=True):
 
 class Encapsulated(Struct, frozen=True):
     """VXLAN packets that this host takes: UDP to `port`, from `sources` (addresses of other hosts)
-    only. From anybody else they are dropped, before host endpoints are asked."""
+    only, and those that it sends there. No host endpoint's policy judges these in the table filter;
+    from anybody else they are dropped."""
 
     port: int
     sources: tuple[str, ...]

@@ -26,7 +26,8 @@ LOCK_SECONDS = 10
 """How long legacy waits for others who hold its lock, which is one for all namespaces."""
 
 # What `save` says of a table with rules that only nft can read, and then nothing else of it.
-_UNREADABLE = re.compile(r"^# Table `(raw|mangle|filter)' is incompatible", re.MULTILINE)
+_UNREADABLE = re.compile(r"^# Table `(raw|mangle|nat|filter)' is incompatible", re.MULTILINE)
+_OURS = re.compile(r"^\s+chain tor-", re.MULTILINE)
 _PROGRAM = {4: "iptables", 6: "ip6tables"}
 _NFT_FAMILY = {4: "ip", 6: "ip6"}
 # A name of /proc/self would be that of the main thread, which may be in another namespace.
@@ -70,12 +71,14 @@ class Iptables:
         Raises KernelError, Missing: also if one cannot be read, which must not look empty.
         """
         saved = process.run([f"{_PROGRAM[family]}-{self.variant}-save"]).stdout
-        unreadable = _UNREADABLE.search(saved)
-        if unreadable:
-            raise KernelError(
-                f"somebody put rules that iptables cannot read into its table {unreadable[1]}",
-                f"see `nft list table {_NFT_FAMILY[family]} {unreadable[1]}`, put them elsewhere",
-            )
+        for table in _UNREADABLE.findall(saved):
+            where = f"{_NFT_FAMILY[family]} {table}"
+            # Of translation there may be nothing of ours, and much that nft put there.
+            if table != "nat" or _OURS.search(self._nft.list_table(*where.split()) or ""):
+                raise KernelError(
+                    f"somebody put rules that iptables cannot read into its table {table}",
+                    f"see `nft list table {where}`, put them elsewhere",
+                )
         return saved
 
     def stamp(self) -> Stamp:

@@ -46,6 +46,10 @@ class Lookups:
         """A set of prefixes of this family."""
         return self._named("hash:net", self._split(nets))
 
+    def hosts(self, addresses: Iterable[str]) -> str:
+        """A set of single addresses of this family, at least one."""
+        return self._named("hash:ip", of_family(addresses, self.family))
+
     def live(self) -> str | None:
         """The set of (address, interface) that may be spoken from and to; None if empty."""
         if not self._live:

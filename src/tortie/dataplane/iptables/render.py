@@ -4,6 +4,7 @@ The way of a packet of ours, of a workload (W) or on an interface with a host en
 
     raw PREROUTING      W: is its source live on this interface?    H: untracked policies
     mangle PREROUTING   H: pre-DNAT policies
+    nat                 floating addresses, and what leaves under another address: see `nat`
     filter FORWARD      tor-forward    what is ours goes to
                         tor-judge      is the target live? cut, known, invalid connections; then
                           tor-from     both halves, found by interface: each drops or returns,
@@ -23,16 +24,20 @@ connections holds for each family on its own.
 
 from __future__ import annotations
 
-from tortie.dataplane.iptables import hosts, words, workloads
+from tortie.dataplane.iptables import hosts, nat, words, workloads
 from tortie.dataplane.iptables.building import ANY, OURS, Building
 from tortie.dataplane.iptables.ruleset import TABLES, Ruleset, TableName
-from tortie.desired import Family, Filter
+from tortie.dataplane.safe import of_family
+from tortie.desired import Encapsulated, Family, Filter
 
 HOOKS: tuple[tuple[TableName, str, str], ...] = (
     ("raw", "PREROUTING", "tor-pre"),
     ("raw", "OUTPUT", "tor-output"),
     ("mangle", "PREROUTING", "tor-pre"),
     ("mangle", "POSTROUTING", "tor-post"),
+    ("nat", "PREROUTING", nat.TO),
+    ("nat", "OUTPUT", nat.TO),
+    ("nat", "POSTROUTING", nat.FROM),
     ("filter", "INPUT", "tor-input"),
     ("filter", "FORWARD", "tor-forward"),
     ("filter", "OUTPUT", "tor-output"),
@@ -51,6 +56,7 @@ def render(wanted: Filter, family: Family) -> Ruleset:
     _mangle(b)
     _forward(b)
     _host(b)
+    nat.translation(b)
     chains = {table: dict(sorted(b.policies[table].chains.items())) for table in TABLES}
     hooks: dict[TableName, dict[str, tuple[str, ...]]] = {table: {} for table in TABLES}
     for table, hook, chain in HOOKS:
@@ -124,8 +130,28 @@ def _between_hosts(b: Building) -> tuple[str, ...]:
 def _host(b: Building) -> None:
     workloads.to_host(b)
     to_host, from_host = f"-g {workloads.TO_HOST}", f"-g {workloads.FROM_HOST}"
-    b.dispatch("filter", "tor-input", "-i", _each(b, to_host), hosts.comes_in(b), to_host)
+    vxlan = b.wanted.encapsulated
+    comes = "tor-comes" if vxlan else "tor-input"
+    b.dispatch("filter", comes, "-i", _each(b, to_host), hosts.comes_in(b), to_host)
+    if vxlan:
+        b.put("filter", "tor-input", (*_ours(b, vxlan, "src"), _forged(vxlan), f"-g {comes}"))
     goes = hosts.goes_out(b)
     b.dispatch("filter", "tor-leaves", "-o", _each(b, from_host), goes, from_host)
     mark = (f"{words.DNAT} {words.set_mark(words.TRANSLATED)}",) if goes else ()
-    b.put("filter", "tor-output", (*mark, "-g tor-leaves"))
+    others = _ours(b, vxlan, "dst") if vxlan else ()
+    b.put("filter", "tor-output", (*mark, *others, "-g tor-leaves"))
+
+
+def _ours(b: Building, vxlan: Encapsulated, end: str) -> tuple[str, ...]:
+    """VXLAN between this host and others of ours, who are at that end."""
+    others = of_family(vxlan.sources, b.family)
+    if not others:
+        return ()
+    known = words.in_set(b.lookups.hosts(others), end)
+    return (f"-p udp -m multiport --dports {vxlan.port:d} {known} -j ACCEPT",)
+
+
+def _forged(vxlan: Encapsulated) -> str:
+    """VXLAN from anybody else."""
+    why = words.comment("VXLAN from no host of ours")
+    return f"-p udp -m multiport --dports {vxlan.port:d} {why} -j DROP"

@@ -12,9 +12,10 @@ from typing import Literal
 
 from tortie.desired import Family
 
-TableName = Literal["raw", "mangle", "filter"]
-TABLES: tuple[TableName, ...] = ("filter", "mangle", "raw")
-"""In the order in which they are committed: what is judged last is in place first."""
+TableName = Literal["raw", "mangle", "nat", "filter"]
+TABLES: tuple[TableName, ...] = ("filter", "mangle", "raw", "nat")
+"""In the order in which they are committed: what is judged last is in place first, and translated
+is what is judged by then."""
 
 CHAIN_PREFIX = "tor-"
 """Every chain of ours begins so; iptables takes names of up to 28 characters."""

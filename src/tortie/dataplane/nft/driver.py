@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 
+from tortie.dataplane.nft import nat
 from tortie.dataplane.nft.render import render
 from tortie.dataplane.nft.ruleset import (
     TABLE,
@@ -110,8 +112,10 @@ class NftDriver:
         if old is not None and reshaped(old, wanted):
             old = None
         before = self._nft.generation()
+        there = self._names() if old is None else {}
+        wanted = nat.kept(wanted, _chains(old, there))
         try:
-            sent = self._replace(wanted) if old is None else self._change(old, wanted)
+            sent = self._replace(wanted, there) if old is None else self._change(old, wanted)
             self._guards = True
         except KernelError:
             # What is there is not what it seems, or the kernel takes no such rules at all.
@@ -131,21 +135,27 @@ class NftDriver:
         """From what is known to be there; how many scripts that took."""
         return self._run(script_sets(wanted, but=old), script_diff(old, wanted))
 
-    def _replace(self, wanted: Ruleset) -> int:
+    def _names(self) -> dict[str, Names | None]:
+        """What is in our tables, by family; None: the table is not there."""
+        listings = {
+            each.family: self._nft.list_table(each.family, TABLE) for each in self._base.tables
+        }
+        return {
+            family: None if text is None else names_in(text) for family, text in listings.items()
+        }
+
+    def _replace(self, wanted: Ruleset, there: Mapping[str, Names | None]) -> int:
         """From whatever is in our tables, which must be there, or else are made anew."""
-        listings = {each.family: self._nft.list_table(each.family, TABLE) for each in wanted.tables}
-        if not self._guards and not any(listings.values()):
+        known = {family: names for family, names in there.items() if names is not None}
+        if not self._guards and not known:
             # Another dataplane guards the host until our rules are there, all at once.
-            none: dict[str, Names] = dict.fromkeys(listings, Names())
+            none: dict[str, Names] = dict.fromkeys(there, Names())
             return self._run(
                 script_tables(wanted), script_sets(wanted), script_refill(wanted, none)
             )
-        if None in listings.values():
+        if len(known) < len(there):
             return self._rebuild(wanted)
-        there: dict[str, Names] = {
-            family: names_in(listing or "") for family, listing in listings.items()
-        }
-        return self._run(script_sets(wanted), script_refill(wanted, there))
+        return self._run(script_sets(wanted), script_refill(wanted, known))
 
     def _rebuild(self, wanted: Ruleset) -> int:
         """Our tables deleted and made anew; in between all that is ours is dropped."""
@@ -185,3 +195,10 @@ class NftDriver:
         texts = (self._nft.list_table(table.family, TABLE) for table in self._base.tables)
         lasting = "\0".join(without_dynamic(text or "") for text in texts)
         return sha256(lasting.encode()).hexdigest()
+
+
+def _chains(old: Ruleset | None, there: Mapping[str, Names | None]) -> Collection[str]:
+    """The names of the chains that are in our tables: as they were made, or as they were read."""
+    if old is not None:
+        return {name for table in old.tables for name in table.chains}
+    return {name for names in there.values() if names is not None for name in names.chains}

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from tortie.dataplane.nft import words
 from tortie.dataplane.nft.hosts import REVOKED_DROP, HostChains, known_connections, openings
+from tortie.dataplane.nft.nat import translation
 from tortie.dataplane.nft.policies import (
     TRANSLATED,
     Half,
@@ -37,7 +38,15 @@ from tortie.dataplane.nft.policies import (
 from tortie.dataplane.nft.rules import braced
 from tortie.dataplane.nft.ruleset import Chain, Ruleset, SetSpec, Table
 from tortie.dataplane.safe import networks
-from tortie.desired import GATEWAY_V4, GATEWAY_V6, INTERFACE_PREFIX, Endpoint, Family, Filter
+from tortie.desired import (
+    GATEWAY_V4,
+    GATEWAY_V6,
+    INTERFACE_PREFIX,
+    Encapsulated,
+    Endpoint,
+    Family,
+    Filter,
+)
 
 MAY_SEND = (
     # RFC 2131 section 4.1: a client without an address
@@ -112,13 +121,14 @@ def _inet(wanted: Filter, foreign: list[str]) -> Table:
             chains |= made
         from_map.add(f'"{name}" : goto from-{name}')
         to_map.add(f'"{name}" : goto to-{name}')
-    chains |= hosts.chains | policies.chains
+    translating, looked_up = translation(wanted, _ours("oifname", foreign, "return"))
+    chains |= hosts.chains | policies.chains | translating
     if limits:
         chains["over-limit"] = Chain(OVER_LIMIT)
     sets["sources"] = SetSpec("ifname : verdict", frozenset(sources), "map")
     sets["from_workload"] = SetSpec("ifname : verdict", frozenset(from_map), "map")
     sets["to_workload"] = SetSpec("ifname : verdict", frozenset(to_map), "map")
-    sets |= limits | _member_sets(wanted) | policies.intervals
+    sets |= limits | _member_sets(wanted) | policies.intervals | looked_up
     return Table("inet", chains, sets)
 
 
@@ -219,7 +229,12 @@ def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[
     translated = (clear_mark(TRANSLATED), f"ct status dnat {set_mark(TRANSLATED)}")
     return {
         "base-input": Chain(
-            (*_ours("iifname", foreign, "goto host-input"), *_into(hosts, "host-in")),
+            (
+                *_encapsulated(wanted.encapsulated, "saddr"),
+                *_forged(wanted.encapsulated),
+                *_ours("iifname", foreign, "goto host-input"),
+                *_into(hosts, "host-in"),
+            ),
             "type filter hook input priority filter; policy accept",
         ),
         "host-input": Chain(
@@ -235,6 +250,7 @@ def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[
             (
                 *(translated if hosts.hosts else ()),
                 *_ours("oifname", foreign, "goto host-output"),
+                *_encapsulated(wanted.encapsulated, "daddr"),
                 *_into(hosts, "host-out"),
             ),
             "type filter hook output priority filter; policy accept",
@@ -243,6 +259,24 @@ def _host_chains(wanted: Filter, foreign: list[str], hosts: HostChains) -> dict[
             (REVOKED_DROP, *(f"{each} accept" for each in HOST_MAY_REACH), "goto check-target")
         ),
     }
+
+
+def _encapsulated(wanted: Encapsulated | None, address: str) -> tuple[str, ...]:
+    """VXLAN between this host and others of ours, `address` being the other end."""
+    if wanted is None:
+        return ()
+    return tuple(
+        f"udp dport {wanted.port:d} {words.LAYER_3[family]} {address} @vxlan{family} accept"
+        for family in words.FAMILIES
+        if words.of_family(wanted.sources, family)
+    )
+
+
+def _forged(wanted: Encapsulated | None) -> tuple[str, ...]:
+    """VXLAN from anybody else."""
+    if wanted is None:
+        return ()
+    return (f'udp dport {wanted.port:d} counter drop comment "VXLAN from no host of ours"',)
 
 
 def _early_chains(hosts: HostChains) -> dict[str, Chain]:
@@ -286,6 +320,10 @@ def _member_sets(wanted: Filter) -> dict[str, SetSpec]:
     """The hosts of address sets, for each family, and port sets. Only those that have members:
     rules do not name the others."""
     found = {}
+    others = wanted.encapsulated.sources if wanted.encapsulated else ()
+    for family in words.FAMILIES:
+        kind = words.ADDRESS_TYPE[family]
+        found[f"vxlan{family}"] = SetSpec(kind, words.of_family(others, family))
     for each in wanted.sets:
         for family in words.FAMILIES:
             kind = words.ADDRESS_TYPE[family]

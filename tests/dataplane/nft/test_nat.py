@@ -1,0 +1,156 @@
+"""Address translation as nftables rules: what is written, and what becomes of a packet by it."""
+
+from __future__ import annotations
+
+import pytest
+from nat_rig import FLOAT, FLOATING, OTHER_POOL, OUTGOING, PLACES, firewall
+from nft_tracer import NftTracer
+
+from tortie.dataplane.matching import Packet
+from tortie.dataplane.nft import Ruleset, nat, render
+from tortie.dataplane.nft.ruleset import Chain
+from tortie.desired import Encapsulated, Filter, Floating, NatOutgoing, PortRange
+
+BASES = ["base-nat-output", "base-nat-postrouting", "base-nat-prerouting"]
+NAT = NatOutgoing(4, ("10.65.0.0/16",), ("10.64.0.0/15",))
+FROM = "ip saddr 10.65.0.0/16 ip daddr != 10.64.0.0/15 fib saddr type != local"
+PORTS = "meta l4proto { 6, 17, 132 }"
+SIX = "ip6 saddr fd65::/64 fib saddr type != local"
+
+
+def chains(wanted: Filter) -> dict[str, Chain]:
+    found = next(each for each in render(wanted).tables if each.family == "inet").chains
+    return {name: chain for name, chain in found.items() if name.startswith("base-nat")}
+
+
+LEAVING = {
+    "masqueraded": ({}, [f"{FROM} masquerade"]),
+    "ports": (
+        {"ports": PortRange(1024, 2047)},
+        [f"{PORTS} {FROM} masquerade to :1024-2047", f"{FROM} masquerade"],
+    ),
+    "an address": ({"address": "192.0.2.8"}, [f"{FROM} snat ip to 192.0.2.8"]),
+    "a range of addresses, and ports": (
+        {"address": "192.0.2.8-192.0.2.9", "ports": PortRange(5000, 5000)},
+        [
+            f"{PORTS} {FROM} snat ip to 192.0.2.8-192.0.2.9:5000-5000",
+            f"{FROM} snat ip to 192.0.2.8-192.0.2.9",
+        ],
+    ),
+    "IPv6, nothing excluded": (
+        {"family": 6, "sources": ("fd65::/64",), "exclude": (), "address": "fd00::1",
+         "ports": PortRange(1, 2)},
+        [f"{PORTS} {SIX} snat ip6 to [fd00::1]:1-2", f"{SIX} snat ip6 to fd00::1"],
+    ),
+    "only what is of the other family": ({"sources": ("fd65::/64",)}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEAVING)
+def test_what_leaves(what: str) -> None:
+    fields, expected = LEAVING[what]
+    given = {name: getattr(NAT, name) for name in NAT.__struct_fields__} | fields
+    made = chains(Filter(nat_outgoing=(NatOutgoing(**given),)))
+    assert list(made) == ([] if expected is None else ["base-nat-postrouting"])
+    if expected is not None:
+        rules = made["base-nat-postrouting"].rules
+        assert list(rules) == ['oifname "tor*" return', *expected]
+
+
+def test_nothing_translates_where_nothing_is_asked_for() -> None:
+    assert chains(firewall()) == {}
+    assert sorted(chains(firewall(floating=FLOATING))) == BASES
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(floating=(Floating("203.0.113.5", "10.65.0.1; drop"),)),
+        Filter(floating=(Floating("203.0.113.5", "fd65::1"),)),
+        Filter(floating=(Floating("203.0.113.5", "10.65.0.1"),), inside=("0.0.0.0/0 accept",)),
+        Filter(nat_outgoing=(NatOutgoing(4, ("10.65.0.0/16",), (), "192.0.2.8 accept"),)),
+        Filter(nat_outgoing=(NatOutgoing(4, ("x",), ()),)),
+        Filter(nat_outgoing=(NatOutgoing(4, ("10.0.0.0/8",), (), "", PortRange(5, 4)),)),
+        Filter(encapsulated=Encapsulated(4789, ("192.0.2.8 accept",))),
+    ],
+)
+def test_what_is_no_address_is_written_nowhere(wanted: Filter) -> None:
+    with pytest.raises(ValueError):
+        render(wanted)
+
+
+# --- packets --------------------------------------------------------------------------------------
+
+ALL = firewall(floating=FLOATING, nat_outgoing=OUTGOING)
+W1, W2, UP, HOST = (PLACES[each] for each in ("w1", "w2", "up", "host"))
+# from, to, by which interfaces, behind which address it arrives, and what its source becomes
+WAYS = {
+    "to a floating address, from outside": (UP, FLOAT, "up0", "tor1", W1, None),
+    "from another workload": (W2, FLOAT, "ens5", "tor1", W1, None),
+    "from the host itself": (HOST, FLOAT, None, "tor1", W1, None),
+    "from itself": (W1, FLOAT, "tor1", "tor1", W1, FLOAT),
+    "from it, out of all pools": (W1, UP, "tor1", "up0", None, FLOAT),
+    "from it, to a pool": (W1, OTHER_POOL, "tor1", "up0", None, None),
+    "from it, to its neighbour": (W1, W2, "tor1", "ens5", None, None),
+    "from another, out of all pools": (W2, UP, "ens5", "up0", None, "masquerade"),
+    "from another, to a pool": (W2, OTHER_POOL, "ens5", "up0", None, None),
+    "of the host's, out of all pools": (HOST, UP, None, "up0", None, None),
+    "of the host's by an address of a pool": (OTHER_POOL, UP, None, "up0", None, None),
+    "to its own address": (UP, W1, "up0", "tor1", None, None),
+}
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("protocol", [6, 17, 47], ids=["TCP", "UDP", "GRE"])
+@pytest.mark.parametrize("what", WAYS)
+def test_where_a_packet_goes_and_as_whom(what: str, protocol: int, at: int) -> None:
+    source, target, iif, oif, behind, seen = WAYS[what]
+    packet = Packet(source[at], target[at], protocol, 80, 40000)
+    journey = NftTracer(render(ALL)).trace(packet, iif, oif)
+    assert journey.accepted
+    assert (journey.translated and journey.translated.destination) == (behind and behind[at])
+    assert journey.sent_as == (seen[at] if isinstance(seen, tuple) else seen or "")
+    assert journey.mark & 0xFF0FFFFF == 0
+    known = NftTracer(render(ALL)).trace(packet, iif, oif, state="established")
+    assert (known.translated, known.sent_as) == (None, ""), "the kernel remembers"
+
+
+# --- when nothing is asked for any more -----------------------------------------------------------
+
+
+def test_one_chain_stays_for_the_connections_that_go_on() -> None:
+    plain = render(firewall())
+    assert nat.kept(plain, ["base-input"]) == plain
+    stays = nat.kept(plain, BASES[2:])
+    tables = {each.family: each for each in stays.tables}
+    assert tables["inet"].chains["base-nat-postrouting"].rules == ()
+    assert "base-nat-postrouting" not in tables["arp"].chains
+    asked = render(ALL)
+    assert nat.kept(asked, BASES) == asked
+    assert isinstance(stays, Ruleset)
+
+
+# --- VXLAN ----------------------------------------------------------------------------------------
+
+OTHERS = Encapsulated(4789, ("192.0.2.9", "2001:db8::9"))
+
+
+@pytest.mark.parametrize("encapsulated", [OTHERS, None], ids=["VXLAN", "none"])
+@pytest.mark.parametrize(
+    ("source", "iif", "oif", "passes"),
+    [
+        ("192.0.2.9", "up0", None, True),
+        ("2001:db8::9", "up0", None, True),
+        ("192.0.2.2", "up0", None, False),
+        ("2001:db8::2", "up0", None, False),
+        ("192.0.2.2", "up0", "tor1", True),
+        ("192.0.2.2", "lo", None, False),
+    ],
+)
+def test_vxlan_is_taken_from_other_hosts_only(source, iif, oif, passes, encapsulated) -> None:
+    at = ":" in source
+    target = W1[at] if oif else HOST[at]
+    tracer = NftTracer(render(firewall(encapsulated=encapsulated)))
+    for port, expected in ((4789, passes or encapsulated is None), (4790, True)):
+        assert tracer.judge(Packet(source, target, 17, port, 40000), iif, oif) == expected
+        assert tracer.judge(Packet(source, target, 6, port, 40000), iif, oif)
