@@ -86,15 +86,16 @@ class Allocator:
             settings = reading.settings(self._store)
             terms = self._terms(settings)
             draft = Draft(self._store, handle, terms)
-            have = [a for a in draft.held() if _family(a) == family] if reuse else []
+            mine = [each.address for each in draft.held()] if reuse else []
+            have = [each for each in mine if _family(each) == family]
             if len(have) < count:
                 place = reading.place(self._store, node, namespace)
                 known = reading.pools(self._store)
                 chosen = pl.eligible(known, family, place, pools, use)
                 labels = reading.labels(self._store, node)
                 unwanted = upkeep.unselected(known, labels, chosen)
-                mine = upkeep.settle(self._store, node, family, unwanted, terms)
-                filling = Filling(self._store, draft, terms, settings, node, chosen, mine)
+                claims = upkeep.settle(self._store, node, family, unwanted, terms)
+                filling = Filling(self._store, draft, terms, settings, node, chosen, claims)
                 filling.fill(count - len(have), notes)
             return have + draft.commit()
 
@@ -122,7 +123,7 @@ class Allocator:
         def attempt() -> str:
             settings = reading.settings(self._store)
             draft = Draft(self._store, handle, self._terms(settings))
-            if wanted in draft.held():
+            if any(each.address == wanted for each in draft.held()):
                 return wanted
             pool = pl.containing(reading.pools(self._store), wanted)
             pool = pl.require(pool, wanted, use)
@@ -241,6 +242,10 @@ class Allocator:
 
     def held(self, handle: str) -> list[str]:
         """The addresses that a handle has."""
+        return [each.address for each in self.claimed(handle)]
+
+    def claimed(self, handle: str) -> list[Claimed]:
+        """What a handle has, as `release_all` takes it."""
         return Draft(self._store, handle, Terms(self._clock())).held()
 
     def handles(self, start: str = "") -> list[str]:

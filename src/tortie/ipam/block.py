@@ -216,7 +216,7 @@ def release_address(
 
 def release_handle(block: Block, handle: str, now: float) -> tuple[Block, tuple[str, ...]]:
     """Take back all that a handle has here; no change if that is nothing."""
-    changed, done = release(block, [Claimed(each) for each in held_by(block, handle)], now)
+    changed, done = release(block, claimed(block, handle), now)
     return changed, done.released
 
 
@@ -243,10 +243,18 @@ def idle(block: Block, now: float, cool_down: float = COOL_DOWN) -> bool:
     return not block.allocations and not _cooled(block, now, cool_down).released
 
 
+def claimed(block: Block, handle: str) -> tuple[Claimed, ...]:
+    """What a handle has here, as it would be released."""
+    return tuple(
+        Claimed(address_of(block, ordinal), handle, held.sequence)
+        for ordinal, held in sorted(block.allocations.items())
+        if held.handle == handle
+    )
+
+
 def held_by(block: Block, handle: str) -> tuple[str, ...]:
     """The addresses that a handle has here."""
-    mine = (o for o, holder in block.allocations.items() if holder.handle == handle)
-    return tuple(address_of(block, ordinal) for ordinal in sorted(mine))
+    return tuple(each.address for each in claimed(block, handle))
 
 
 def address_of(block: Block, ordinal: int) -> str:

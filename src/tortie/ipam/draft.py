@@ -111,10 +111,10 @@ class Draft:
         entry = self._store.get(block_key(cidr))
         return (blk.decode(entry.value), entry.revision) if entry else None
 
-    def held(self) -> list[str]:
-        """The addresses that the handle has in the store."""
+    def held(self) -> list[Claimed]:
+        """What the handle has in the store."""
         found = [self.read(cidr) for cidr in sorted(self.blocks)]
-        return [a for each in found if each for a in blk.held_by(each[0], self._handle)]
+        return [each for block in found if block for each in blk.claimed(block[0], self._handle)]
 
     def take(
         self,
