@@ -14,7 +14,7 @@ from tortie.model.validate_endpoints import taken
 from tortie.model.validate_filter import community, interface_pattern
 from tortie.model.validate_network import NO_NODE, NO_POOL, distinct_prefixes
 from tortie.model.validate_secret import password
-from tortie.model.words import did_you_mean, quote
+from tortie.model.words import nearest, quote
 
 MAX_COMMUNITIES = 500
 MAX_ADVERTISED = 500
@@ -175,8 +175,9 @@ def undefined(
         place = f"{child('spec.prefixAdvertisements', index)}.communities"
         for number, text in enumerate(prefix.communities):
             if ":" not in text and text not in known:
-                near = did_you_mean(text, sorted(known)) if known else ""
-                cure = near or "define it in communities, or write its value AA:NN"
+                near = nearest(text, filter(_COMMUNITY_NAME.fullmatch, known))
+                cure = "define it in communities, or write its value AA:NN"
+                cure = f"did you mean {near}?" if near else cure
                 yield Problem(
                     f"there is no community {quote(text)}", cure, where or child(place, number)
                 )
