@@ -121,7 +121,7 @@ PURE = (
     "dataplane/safe.py",
     "dataplane/iptables/render.py", "dataplane/iptables/hosts.py", "dataplane/iptables/dispatch.py",
     "dataplane/iptables/building.py", "dataplane/iptables/lookups.py",
-    "dataplane/iptables/workloads.py",
+    "dataplane/iptables/nat.py", "dataplane/iptables/workloads.py",
     "dataplane/iptables/rules.py", "dataplane/iptables/policies.py",
     "dataplane/iptables/ruleset.py", "dataplane/iptables/tables.py", "dataplane/iptables/words.py",
 )  # fmt: skip
