@@ -38,7 +38,7 @@ SECOND = ("192.0.2.8", "2001:db8::8")
 FLOAT = ("203.0.113.5", "2001:db8:f::5")
 PORTS = (80, 81)
 POOLS = (("10.65.0.0/16", "fd65::/64"), ("10.66.0.0/16", "fd66::/64"))
-MOMENT, PATIENCE = 0.3, 5.0  # seconds: for what should not, and should, be answered
+MOMENT, PATIENCE = 0.15, 5.0  # seconds: for what should not, and should, be answered
 
 _number = count()
 
@@ -72,7 +72,8 @@ class Site:
         with netns.entered(self.ns("host")):
             self.netlink = Netlink()
             self.driver = DATAPLANES[dataplane]()
-            self.connections = ConnectionDriver(Conntrack(), self.netlink)
+            self.connections = ConnectionDriver(Conntrack(), Netlink())
+            self.connections.prepare()
 
     def ns(self, place: str) -> str:
         return f"{self.name}{place}"
@@ -91,41 +92,55 @@ class Site:
             for driver in (self.driver, RouteDriver(self.netlink), self.connections):
                 driver.apply(desired)
 
+    def restart(self) -> None:
+        """The agent that knows of connections starts anew."""
+        self.connections.close()
+        with netns.entered(self.ns("host")):
+            self.connections = ConnectionDriver(Conntrack(), Netlink())
+            self.connections.prepare()
+
+    def close(self) -> None:
+        self.driver.close()
+        self.connections.close()
+        self.netlink.close()
+
     def forget(self) -> None:
         self.run("host", "conntrack", "-F", check=False)
 
     # --- asking -------------------------------------------------------------------------------
 
     def seen(
-        self, place: str, target: str, port: int = 80, kind: str = "udp", answered: bool = True
-    ) -> str | None:
-        """Which address the one at the other end sees; None: nobody answers.
-
-        Who is expected not to be `answered` waits a moment only.
-        """
-        found = self.who(place, target, port, kind, answered)
-        return found and found[0]
-
-    def who(
-        self, place: str, target: str, port: int = 80, kind: str = "udp", answered: bool = True
+        self, place: str, target: str, port: int = 80, kind: str = "udp", **more
     ) -> tuple[str, int, str] | None:
-        """The address and port that are seen there, and the place that answers."""
+        """The address and port that the one at the other end sees, and which place that is; None:
+        nobody answers. `more` as of `call`.
+        """
         try:
-            with self.call(place, target, port, kind, PATIENCE if answered else MOMENT) as call:
+            with self.call(place, target, port, kind, **more) as call:
                 call.send(b"?")
                 return _read(call.recv(200))
         except OSError:
             return None
 
     def call(
-        self, place: str, target: str, port: int, kind: str, patience: float = PATIENCE
+        self,
+        place: str,
+        target: str,
+        port: int = 80,
+        kind: str = "udp",
+        *,
+        source: str = "",
+        answered: bool = True,
     ) -> socket.socket:
+        """A connection; who is not `answered` waits a moment only."""
         with netns.entered(self.ns(place)):
             family = socket.AF_INET6 if ":" in target else socket.AF_INET
             sort = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}[kind]
             made = socket.socket(family, sort)
-        made.settimeout(patience)
+        made.settimeout(PATIENCE if answered else MOMENT)
         try:
+            if source:
+                made.bind((source, 0))
             made.connect((target, port))
         except BaseException:
             made.close()
@@ -167,8 +182,7 @@ def nat_rig(dataplane: str) -> Iterator[Site]:
             undo.callback(netns.delete, f"{name}{place}")
             netns.call(f"{name}{place}", _settings)
         site = Site(name, dataplane)
-        undo.callback(site.driver.close)
-        undo.callback(site.connections.close)
+        undo.callback(site.close)
         _build(site)
         undo.enter_context(_answering(site))
         with netns.entered(site.ns("host")):
@@ -267,7 +281,11 @@ def _build(site: Site) -> None:
             f"route add default via {PLACES['host'][1] if far else d.GATEWAY_V6} dev eth0",
         ]
         if far:
-            lines += [f"address add {_single(each)} dev eth0" for each in OTHER_POOL]
+            # Nobody speaks from these unless told to.
+            lines += [
+                f"address add {_single(each)} dev eth0{' nodad preferred_lft 0' * (':' in each)}"
+                for each in OTHER_POOL
+            ]
         _ip(site, place, lines)
 
 
