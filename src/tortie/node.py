@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from functools import partial
@@ -25,6 +26,7 @@ from tortie.dataplane.iptables.driver import IptablesDriver
 from tortie.dataplane.links import LinkDriver
 from tortie.dataplane.nft.driver import NftDriver
 from tortie.dataplane.routes import RouteDriver
+from tortie.dataplane.vxlan import VxlanDriver
 from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL, Dataplane, Family
 from tortie.errors import BgpError, StoreError
 from tortie.kernel import process
@@ -37,7 +39,7 @@ from tortie.kernel.nft import Nft
 from tortie.kernel.rtnetlink import Netlink, NetlinkPort
 from tortie.kernel.sysctl import Sysctl
 from tortie.model import kinds
-from tortie.plugins import node_address, workload
+from tortie.plugins import node_address, tunnel, workload
 from tortie.plugins.request import Request
 from tortie.store import open_store, url
 from tortie.store.addresses import server_addresses
@@ -48,6 +50,8 @@ _log = logging.getLogger("tortie")
 
 ADDRESS_SECONDS = 30.0
 """How often the host's address is found out again."""
+TUNNEL_SECONDS = 5.0
+"""How often it is looked whether pools ask for a tunnel."""
 
 
 def run(settings: Settings) -> int:
@@ -69,6 +73,7 @@ def run(settings: Settings) -> int:
         drivers=(
             guard,
             LinkDriver(netlink, Sysctl()),
+            VxlanDriver(netlink, Sysctl()),  # before the routes that lead by it
             RouteDriver(netlink),
             ConnectionDriver(Conntrack(), netlink),
             bird,
@@ -115,7 +120,8 @@ def _tasks(
     settings: Settings, store: Store, methods: dict[Family, node_address.Method]
 ) -> list[Periodic]:
     """What this agent does beside its loop."""
-    tasks = []
+    own_tunnels = partial(tunnel.keep, store, settings.node)
+    tasks = [Periodic("tunnel addresses", own_tunnels, TUNNEL_SECONDS)]
     if methods:
         netlink = Netlink()
         find = partial(node_address.keep, store, settings.node, netlink, methods)
@@ -159,7 +165,9 @@ def _host_routes(
 
     def add(rest: str, body: object) -> object:
         request = msgspec.convert(body, Request)
-        return msgspec.to_builtins(workload.add(store, node, request))
+        with contextlib.closing(Netlink()) as netlink:
+            mtu = tunnel.mtu(store, node, netlink)
+        return msgspec.to_builtins(workload.add(store, node, request, mtu=mtu))
 
     def remove(rest: str, body: object) -> object:
         namespace, _, name = rest.partition("/")

@@ -112,6 +112,12 @@ def assert_nothing_left(store: Store, cables: FakeCables) -> None:
     assert sum(len(block.allocations) for block in allocator.blocks()) == 0
 
 
+def test_a_link_gets_the_mtu_that_it_is_given(store: MemoryStore, cables: FakeCables) -> None:
+    with agent(store):
+        workload.add(store, NODE, request(), cables=cables, mtu=1450)
+    assert cables.cables[WEB].mtu == 1450
+
+
 def test_a_workload_is_attached(store: MemoryStore, cables: FakeCables) -> None:
     port = r.EndpointPort(name="http", protocol="TCP", port=80)
     wanted = request(labels={"role": "web"}, annotations={"by": "hand"}, ports=[port])

@@ -20,8 +20,6 @@ from tortie.model import net
 from tortie.model import resources as r
 
 VNI = 4096  # Calico v3
-OVERHEAD: dict[d.Family, int] = {4: 50, 6: 70}
-"""Bytes around a packet within: the inner Ethernet header, VXLAN, UDP and the outer IP header."""
 _USUAL_MTU = 1500
 _FAMILIES: tuple[d.Family, ...] = (4, 6)
 
@@ -235,7 +233,7 @@ def _mtu(
     if not found:  # the address may be on the loopback: by which interface packets leave is open
         devices = d.VXLAN_DEVICES.values()
         found = [mtu for name, mtu in mtus.items() if name not in devices and interfaces.get(name)]
-    fits = min(found, default=_USUAL_MTU) - OVERHEAD[side.family]
+    fits = min(found, default=_USUAL_MTU) - d.VXLAN_OVERHEAD[side.family]
     return (min(asked, fits) if asked else fits), asked
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from tortie.dataplane.problems import as_error
-from tortie.desired import VXLAN_DEVICES, Desired, Family, Report, Vxlan
+from tortie.desired import VXLAN_DEVICES, VXLAN_OVERHEAD, Desired, Family, Report, Vxlan
 from tortie.errors import KernelError
 from tortie.kernel import rtnetlink
 from tortie.kernel.rtnetlink import (
@@ -26,7 +26,6 @@ from tortie.kernel.rtnetlink import (
 )
 from tortie.kernel.sysctl import SysctlPort
 
-OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
 LEAST_MTU: dict[Family, int] = {4: 68, 6: 1280}
 """What the protocol itself needs (RFC 791, RFC 8200 section 5)."""
 _LENGTH: dict[Family, int] = {4: 32, 6: 128}
@@ -174,7 +173,7 @@ def _hindrance(want: Vxlan, links: Mapping[str, Link], addresses: Iterable[Addre
     return (
         f"packets of {want.mtu} bytes are too small for IPv{want.family}, which needs "
         f"{LEAST_MTU[want.family]}: raise the MTU of {' or '.join(names)} to at least "
-        f"{LEAST_MTU[want.family] + OVERHEAD[want.family]}"
+        f"{LEAST_MTU[want.family] + VXLAN_OVERHEAD[want.family]}"
     )
 
 

@@ -18,6 +18,7 @@ from tortie.desired.common import MARK_MASK as MARK_MASK
 from tortie.desired.common import REVOKED as REVOKED
 from tortie.desired.common import ROUTE_PROTOCOL as ROUTE_PROTOCOL
 from tortie.desired.common import VXLAN_DEVICES as VXLAN_DEVICES
+from tortie.desired.common import VXLAN_OVERHEAD as VXLAN_OVERHEAD
 from tortie.desired.common import Action as Action
 from tortie.desired.common import Dataplane as Dataplane
 from tortie.desired.common import Family as Family

@@ -17,6 +17,8 @@ ROUTE_PROTOCOL = 84
 
 VXLAN_DEVICES: dict[Family, str] = {4: "vxlan.tortie", 6: "vxlan6.tortie"}
 """The interfaces of VXLAN, by the family of the packets within and without."""
+VXLAN_OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
+"""Bytes around a packet within: the inner Ethernet header, VXLAN, UDP and the outer IP header."""
 
 GATEWAY_V4 = "169.254.1.1"
 GATEWAY_V6 = "fe80::1"

@@ -51,6 +51,7 @@ def add(
     *,
     cables: Cables | None = None,
     clock: Callable[[], float] = time.time,
+    mtu: int = MTU,
 ) -> Result:
     """Attach a workload, and wait until its policy is in force; harmless when repeated.
 
@@ -65,7 +66,7 @@ def add(
     with _alone(node, request.namespace, request.name):
         undo: list[Callable[[], object]] = []
         try:
-            return _attach(store, who, request, cables, clock, undo)
+            return _attach(store, who, request, cables, clock, mtu, undo)
         except BaseException as error:
             _undo(undo, who, error)
             raise
@@ -135,6 +136,7 @@ def _attach(
     request: Request,
     cables: Cables,
     clock: Callable[[], float],
+    mtu: int,
     undo: list[Callable[[], object]],
 ) -> Result:
     """The steps of add; each puts what takes it back at the end of `undo`."""
@@ -147,7 +149,7 @@ def _attach(
     before = _require_own(store, who, interface)
 
     addresses = _assign(allocator, who, request, undo)
-    made = _connect(cables, who, request, addresses, mac, before, undo)
+    made = _connect(cables, who, request, addresses, mac, mtu, before, undo)
     if before is None:
         undo.append(lambda: store.commit([Delete(who.key)]))
     revision = endpoint.publish(store, who, request, addresses, interface, mac, made)
@@ -228,6 +230,7 @@ def _connect(
     request: Request,
     addresses: Sequence[str],
     mac: str | None,
+    mtu: int,
     before: r.WorkloadEndpoint | None,
     undo: list[Callable[[], object]],
 ) -> bool:
@@ -246,7 +249,7 @@ def _connect(
         guest_mac=mac or who.mac,
         addresses=tuple(addresses),
         gateways=GATEWAYS,
-        mtu=MTU,
+        mtu=mtu,
     )
     made = cables.attach(cable)
     if made and before is None:
