@@ -19,11 +19,15 @@ PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 NAMES = {number: name for name, number in PROTOCOLS.items()}
 WITH_PORTS = ("tcp", "udp", "sctp")
 VERDICTS = ("ACCEPT", "DROP", "REJECT")
+TRANSLATES = ("DNAT", "SNAT", "MASQUERADE")
 SETTERS = ("MARK", "CT", "NFLOG")
 MODULES = {
     "set", "mark", "connmark", "multiport", "conntrack", "comment", "limit", "connlimit",
-    "icmp", "icmp6",
+    "icmp", "icmp6", "addrtype",
 }  # fmt: skip
+LEAVES = ("mangle POSTROUTING", "nat POSTROUTING")
+DECIDED = ("mangle PREROUTING", "raw OUTPUT", "nat PREROUTING", "nat OUTPUT")
+"""Behind these a packet has its translated destination."""
 COMES, GOES = ("PREROUTING", "INPUT", "FORWARD"), ("FORWARD", "OUTPUT", "POSTROUTING")
 
 
@@ -39,6 +43,8 @@ class Journey:
     """what every limit has counted"""
     translated: Packet | None = None
     """behind a destination NAT of this host"""
+    sent_as: str = ""
+    """what its source becomes: ADDRESS, ADDRESS:PORTS, `masquerade`"""
     mark: int = 0
     iif: str | None = None
     oif: str | None = None
@@ -94,18 +100,20 @@ class IptablesTracer:
         journey = Journey(packet, iif=iif, oif=None if iif else first_oif or oif, **more)
         rules = self._families[6 if ":" in packet.source else 4]
         if iif is not None:
-            way = ["raw PREROUTING", "mangle PREROUTING"]
-            way += ["filter INPUT"] if oif is None else ["filter FORWARD", "mangle POSTROUTING"]
+            way = ["raw PREROUTING", "mangle PREROUTING", "nat PREROUTING"]
+            way += ["filter INPUT"] if oif is None else ["filter FORWARD", *LEAVES]
         else:
-            way = ["raw OUTPUT", "filter OUTPUT", "mangle POSTROUTING"]
+            way = ["raw OUTPUT", "nat OUTPUT", "filter OUTPUT", *LEAVES]
         for stop in way:
             journey.table, journey.hook = stop.split()
+            if journey.table == "nat" and journey.state != "NEW":
+                continue  # the kernel asks for the first packet of a connection only
             if journey.hook in ("FORWARD", "POSTROUTING"):
                 journey.oif = oif
             journey.verdicts[stop] = rules.run(journey)
             if not journey.accepted:
                 break
-            if stop in ("mangle PREROUTING", "raw OUTPUT") and journey.state != "UNTRACKED":
+            if stop in DECIDED and journey.state != "UNTRACKED":
                 journey.packet = journey.translated or journey.packet
         return journey
 
@@ -152,6 +160,8 @@ class Parsed:
             if line.target in SETTERS:
                 _set(line, journey)
                 continue
+            if line.target in TRANSLATES:
+                return _translate(line, journey)
             verdict = self._walk(line.target, journey)
             if verdict or line.verb == "-g":
                 return verdict
@@ -187,7 +197,10 @@ class Parsed:
         else:
             raise ValueError(f"leads nowhere: {rule!r}")
         target = words.pop(0)
-        if target not in (*VERDICTS, *SETTERS, "RETURN") and (table, target) not in self._texts:
+        if (
+            target not in (*VERDICTS, *SETTERS, *TRANSLATES, "RETURN")
+            and (table, target) not in self._texts
+        ):
             raise ValueError(f"{table} has no chain {target}")
         options = _options(target, words, table, protocol)
         return Line(tuple(tests), word, target, options)
@@ -320,6 +333,9 @@ def _comment(value: str, protocol: str, table: str) -> None:
         raise ValueError(f"not a comment: {value!r}")
 
 
+# Here nobody but the host itself has an address of its own.
+_LOCAL: dict[str, Test] = {"LOCAL": lambda journey: journey.iif is None}
+
 OPTIONS: dict[tuple[str, str], Callable[[str, str, str], Test | None]] = {
     ("multiport", "--dports"): _ports("port"),
     ("multiport", "--sports"): _ports("source_port"),
@@ -329,6 +345,7 @@ OPTIONS: dict[tuple[str, str], Callable[[str, str, str], Test | None]] = {
     ("connmark", "--mark"): _connmark,
     ("conntrack", "--ctstate"): _ctstate,
     ("comment", "--comment"): _comment,
+    ("addrtype", "--src-type"): lambda value, *_: _LOCAL[value],
     ("limit", "--limit"): _nothing,  # never reached here
     ("limit", "--limit-burst"): _nothing,
     ("connlimit", "--connlimit-above"): lambda value, *_: lambda j: j.connections > int(value),
@@ -340,6 +357,8 @@ TARGET_OPTIONS: dict[str, tuple[str, ...]] = {
     "MARK": ("--set-xmark",),
     "NFLOG": ("--nflog-prefix", "--nflog-group"),
     "REJECT": ("--reject-with",),
+    "DNAT": ("--to-destination",),
+    "SNAT": ("--to-source",),
 }
 
 
@@ -350,6 +369,11 @@ def _options(target: str, words: list[str], table: str, protocol: str) -> dict[s
             raise ValueError(f"CT {words} in {table}")
         return {}
     names = TARGET_OPTIONS.get(target, ())
+    if target in TRANSLATES and table != "nat":
+        raise ValueError(f"{target} in {table}")
+    if words and words[0] == "--to-ports" and protocol not in WITH_PORTS:
+        raise ValueError(f"ports of protocol {protocol!r}")
+    names = ("--to-ports",) if target == "MASQUERADE" and words else names
     if tuple(words[::2]) != names or len(words) != 2 * len(names):
         raise ValueError(f"{target} with {words}")
     found = dict(zip(names, words[1::2], strict=True))
@@ -358,6 +382,19 @@ def _options(target: str, words: list[str], table: str, protocol: str) -> dict[s
     if len(found.get("--nflog-prefix", "")) > 63:
         raise ValueError(f"too long a prefix: {found}")
     return found
+
+
+def _translate(line: Line, journey: Journey) -> str:
+    if (line.target == "DNAT") != (journey.hook in ("PREROUTING", "OUTPUT")):
+        raise ValueError(f"{line.target} in {journey.hook}")
+    if line.target == "DNAT":
+        target = str(ip_address(line.options["--to-destination"]))
+        journey.translated = journey.packet._replace(destination=target)
+    else:
+        ports = line.options.get("--to-ports")
+        masked = "masquerade" + (f":{ports}" if ports else "")
+        journey.sent_as = line.options.get("--to-source", masked)
+    return "ACCEPT"
 
 
 def _set(line: Line, journey: Journey) -> None:

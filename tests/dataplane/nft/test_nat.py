@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from nat_rig import FLOAT, FLOATING, OTHER_POOL, OUTGOING, PLACES, firewall
+from nat_rig import FLOATING, firewall
+from nat_ways import ALL, HOST, OTHERS, UNSAFE, VXLAN, W1, WAYS
 from nft_tracer import NftTracer
 
 from tortie.dataplane.matching import Packet
 from tortie.dataplane.nft import Ruleset, nat, render
 from tortie.dataplane.nft.ruleset import Chain
-from tortie.desired import Encapsulated, Filter, Floating, NatOutgoing, PortRange
+from tortie.desired import Filter, NatOutgoing, PortRange
 
 BASES = ["base-nat-output", "base-nat-postrouting", "base-nat-prerouting"]
 NAT = NatOutgoing(4, ("10.65.0.0/16",), ("10.64.0.0/15",))
@@ -62,42 +63,13 @@ def test_nothing_translates_where_nothing_is_asked_for() -> None:
     assert sorted(chains(firewall(floating=FLOATING))) == BASES
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        Filter(floating=(Floating("203.0.113.5", "10.65.0.1; drop"),)),
-        Filter(floating=(Floating("203.0.113.5", "fd65::1"),)),
-        Filter(floating=(Floating("203.0.113.5", "10.65.0.1"),), inside=("0.0.0.0/0 accept",)),
-        Filter(nat_outgoing=(NatOutgoing(4, ("10.65.0.0/16",), (), "192.0.2.8 accept"),)),
-        Filter(nat_outgoing=(NatOutgoing(4, ("x",), ()),)),
-        Filter(nat_outgoing=(NatOutgoing(4, ("10.0.0.0/8",), (), "", PortRange(5, 4)),)),
-        Filter(encapsulated=Encapsulated(4789, ("192.0.2.8 accept",))),
-    ],
-)
+@pytest.mark.parametrize("wanted", UNSAFE)
 def test_what_is_no_address_is_written_nowhere(wanted: Filter) -> None:
     with pytest.raises(ValueError):
         render(wanted)
 
 
 # --- packets --------------------------------------------------------------------------------------
-
-ALL = firewall(floating=FLOATING, nat_outgoing=OUTGOING)
-W1, W2, UP, HOST = (PLACES[each] for each in ("w1", "w2", "up", "host"))
-# from, to, by which interfaces, behind which address it arrives, and what its source becomes
-WAYS = {
-    "to a floating address, from outside": (UP, FLOAT, "up0", "tor1", W1, None),
-    "from another workload": (W2, FLOAT, "ens5", "tor1", W1, None),
-    "from the host itself": (HOST, FLOAT, None, "tor1", W1, None),
-    "from itself": (W1, FLOAT, "tor1", "tor1", W1, FLOAT),
-    "from it, out of all pools": (W1, UP, "tor1", "up0", None, FLOAT),
-    "from it, to a pool": (W1, OTHER_POOL, "tor1", "up0", None, None),
-    "from it, to its neighbour": (W1, W2, "tor1", "ens5", None, None),
-    "from another, out of all pools": (W2, UP, "ens5", "up0", None, "masquerade"),
-    "from another, to a pool": (W2, OTHER_POOL, "ens5", "up0", None, None),
-    "of the host's, out of all pools": (HOST, UP, None, "up0", None, None),
-    "of the host's by an address of a pool": (OTHER_POOL, UP, None, "up0", None, None),
-    "to its own address": (UP, W1, "up0", "tor1", None, None),
-}
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["IPv4", "IPv6"])
@@ -132,21 +104,9 @@ def test_one_chain_stays_for_the_connections_that_go_on() -> None:
 
 # --- VXLAN ----------------------------------------------------------------------------------------
 
-OTHERS = Encapsulated(4789, ("192.0.2.9", "2001:db8::9"))
-
 
 @pytest.mark.parametrize("encapsulated", [OTHERS, None], ids=["VXLAN", "none"])
-@pytest.mark.parametrize(
-    ("source", "iif", "oif", "passes"),
-    [
-        ("192.0.2.9", "up0", None, True),
-        ("2001:db8::9", "up0", None, True),
-        ("192.0.2.2", "up0", None, False),
-        ("2001:db8::2", "up0", None, False),
-        ("192.0.2.2", "up0", "tor1", True),
-        ("192.0.2.2", "lo", None, False),
-    ],
-)
+@pytest.mark.parametrize(("source", "iif", "oif", "passes"), VXLAN)
 def test_vxlan_is_taken_from_other_hosts_only(source, iif, oif, passes, encapsulated) -> None:
     at = ":" in source
     target = W1[at] if oif else HOST[at]
