@@ -11,6 +11,8 @@ from tortie import desired as d
 
 ADDRESSES = {1: ("10.65.0.1", "fd65::1"), 2: ("10.65.0.2", "fd65::2")}
 OUTSIDE = ("192.0.2.2", "2001:db8::2")
+EXTERNAL = ("203.0.113.5", "2001:db8:f::5")
+"""Floating addresses."""
 HOSTS = (*ADDRESSES[1], *ADDRESSES[2], *OUTSIDE)
 NETS = ("10.65.0.0/24", "10.65.0.2/32", "192.0.2.0/30", "fd65::/64", "2001:db8::/126", "0.0.0.0/0")
 PORTS = (53, 80, 81, 8080)
@@ -141,6 +143,14 @@ open_ports = st.lists(
     ),
     max_size=3,
 ).map(tuple)
+tunnels = st.builds(d.Encapsulated, st.sampled_from(PORTS), some(HOSTS, 3))
+floating = st.lists(
+    st.sampled_from(
+        [d.Floating(e, i[v6]) for v6, e in enumerate(EXTERNAL) for i in ADDRESSES.values()]
+    ),
+    min_size=1,
+    unique_by=lambda each: each.external,
+).map(tuple)
 
 
 @st.composite
@@ -184,5 +194,6 @@ def guarded(draw):
             "to_host_ports": draw(open_ports),
             "never_from_workloads": draw(st.sampled_from(((), (d.Rule("deny", protocol=47),)))),
             "drop_invalid": draw(st.booleans()),
+            "encapsulated": draw(maybe(tunnels)),
         }
     )

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from filters import ADDRESSES, OUTSIDE, PORTS
+from msgspec.structs import replace
 from nat_rig import FLOAT, FLOATING, OTHER_POOL, OUTGOING, PLACES, firewall
 
+from tortie.dataplane.matching import Packet
 from tortie.desired import Encapsulated, Filter, Floating, NatOutgoing, PortRange
 
 ALL = firewall(floating=FLOATING, nat_outgoing=OUTGOING)
@@ -45,3 +51,25 @@ VXLAN = [
     ("192.0.2.2", "up0", "tor1", True),
     ("192.0.2.2", "lo", None, False),
 ]
+
+
+def translating(firewall: Filter, external: Sequence[Floating]) -> Filter:
+    """With floating addresses. What is not tracked is not translated either, so all is tracked."""
+    tracked = [replace(each, untracked_ingress=(), untracked_egress=()) for each in firewall.hosts]
+    return replace(
+        firewall, floating=tuple(external), inside=("10.65.0.0/16",), hosts=tuple(tracked)
+    )
+
+
+def to_floating(
+    random: Random, external: Sequence[Floating]
+) -> Iterator[tuple[Packet, Packet, str]]:
+    """Packets to floating addresses, as they are behind, and where they come in."""
+    for _ in range(30):
+        chosen = random.choice(external)
+        six = ":" in chosen.external
+        iif = random.choice(("tor1", "tor2", "eth0", "eth1"))
+        own = {"tor1": ADDRESSES[1], "tor2": ADDRESSES[2]}.get(iif, OUTSIDE)[six]
+        ports = random.choice(PORTS), random.choice((*PORTS, 40000))
+        packet = Packet(own, chosen.external, random.choice((6, 17)), *ports)
+        yield packet, packet._replace(destination=chosen.internal), iif

@@ -39,6 +39,7 @@ def addresses(wanted: Filter) -> frozenset[str]:
         *(each.addresses for each in wanted.endpoints),
         *(each.addresses for each in wanted.sets),
         *((address for address, _, _ in each.members) for each in wanted.port_sets),
+        wanted.encapsulated.sources if wanted.encapsulated else (),
     )
 
 

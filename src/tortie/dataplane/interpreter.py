@@ -142,6 +142,11 @@ class Interpreter:
         return False
 
     def _input(self, packet: Packet, incoming: str, exempt: bool) -> Iterator[Step]:
+        vxlan = self._filter.encapsulated
+        if vxlan and (packet.protocol, packet.port) == (_UDP, vxlan.port):
+            ours = packet.source in vxlan.sources
+            yield _step("", "ingress", ours, f"VXLAN from {'a' if ours else 'no'} host of ours")
+            return
         if self._is_ours(incoming):
             yield from self._from_workload_to_host(packet, incoming)
             return
@@ -180,7 +185,11 @@ class Interpreter:
                 yield step
                 if step.verdict.allowed:
                     return
-        if self._open_out(target):
+        vxlan = self._filter.encapsulated
+        to = (target.protocol, target.port)
+        if vxlan and to == (_UDP, vxlan.port) and target.destination in vxlan.sources:
+            yield _step("", "egress", True, "VXLAN to a host of ours")
+        elif self._open_out(target):
             yield _step(host.interface, "egress", True, "a failsafe port")
         else:
             yield self._normal(host, host.egress, "egress", target)

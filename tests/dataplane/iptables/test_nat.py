@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from filters import ADDRESSES, floating, guarded
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from iptables_tracer import IptablesTracer
 from nat_rig import FLOATING, firewall
-from nat_ways import ALL, HOST, OTHERS, UNSAFE, VXLAN, W1, WAYS
+from nat_ways import ALL, HOST, OTHERS, UNSAFE, VXLAN, W1, WAYS, to_floating, translating
 
+from tortie.dataplane.interpreter import Interpreter
 from tortie.dataplane.iptables import render
 from tortie.dataplane.matching import Packet
 from tortie.desired import Filter, NatOutgoing, PortRange
@@ -108,6 +114,18 @@ def test_where_a_packet_goes_and_as_whom(what: str, protocol: int, at: int) -> N
     assert journey.sent_as == (seen[at] if isinstance(seen, tuple) else seen or "")
     known = traced(ALL).trace(packet, iif, oif, state="ESTABLISHED")
     assert (known.translated, known.sent_as) == (None, ""), "the kernel remembers"
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@given(guarded(), floating, st.integers(0, 2**32))
+def test_policy_judges_what_is_behind(firewall, external, seed: int) -> None:
+    """Host endpoints' early policies see the floating address, all others whose it is."""
+    firewall = translating(firewall, external)
+    tracer, plain = traced(firewall), Interpreter(firewall)
+    for packet, translated, iif in to_floating(Random(seed), external):
+        oif = "tor1" if translated.destination in ADDRESSES[1] else "tor2"
+        wanted = plain.judge(packet, iif, oif, translated)
+        assert tracer.judge(packet, iif, oif) == wanted.allowed, (packet, iif, oif, wanted.by)
 
 
 @pytest.mark.parametrize("encapsulated", [OTHERS, None], ids=["VXLAN", "none"])

@@ -139,6 +139,8 @@ def _host(b: Building) -> None:
     b.dispatch("filter", "tor-leaves", "-o", _each(b, from_host), goes, from_host)
     mark = (f"{words.DNAT} {words.set_mark(words.TRANSLATED)}",) if goes else ()
     others = _ours(b, vxlan, "dst") if vxlan else ()
+    if others:
+        others = (*(f"-o {each} -g tor-leaves" for each in (OURS, *b.foreign)), *others)
     b.put("filter", "tor-output", (*mark, *others, "-g tor-leaves"))
 
 
