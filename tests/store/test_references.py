@@ -6,6 +6,7 @@ import pytest
 from validation import PEER, Data, make
 
 from tortie.errors import InvalidInput
+from tortie.model import kinds
 from tortie.model import resources as r
 from tortie.store import resources
 from tortie.store.memory import MemoryStore
@@ -163,16 +164,40 @@ def test_both_pools_may_come_at_once_and_the_last_that_gives_tunnels_stays() -> 
     resources.apply(store, [plain, pool("large", "10.1.0.0/16")])
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [{"assignmentMode": "Manual"}, {"namespaceSelector": "has(a)"}, {"allowedUses": ["Workload"]}],
+)
+def test_a_pool_that_gives_addresses_to_some_only_gives_hosts_none(spec: Data) -> None:
+    alone = pool("alone", "10.1.0.0/16", **VXLAN, **spec)
+    store = store_of(node("a1"))
+    expect(refused(store, alone), FOR_TUNNELS, "of alone", "without namespaceSelector")
+    resources.apply(store, [alone, pool("ends", "10.2.0.0/24", **VXLAN, allowedUses=["Tunnel"])])
+
+
 def test_a_pool_may_always_be_disabled() -> None:
     store = store_of(pool("only", "10.1.0.0/16", **VXLAN))
     resources.apply(store, [pool("only", "10.1.0.0/16", **VXLAN, disabled=True)])
 
 
-def test_nodes_that_were_given_their_ends_need_no_pool_for_them() -> None:
-    store = store_of(node("a1", ipv4VXLANTunnelAddr="10.9.0.1"), node("a2"))
-    wanted = pool("wanted", "10.1.0.0/16", **WORKLOADS)
-    expect(refused(store, wanted), FOR_TUNNELS)
-    resources.apply(store, [node("a2", ipv4VXLANTunnelAddr="10.9.0.2"), wanted])
+def test_a_node_that_is_written_again_keeps_its_ends() -> None:
+    store = store_of(node("a1", ipv4VXLANTunnelAddr="10.9.0.1", ipv6VXLANTunnelAddr="fd00::1"))
+    assert ends(store) == ("10.9.0.1", "fd00::1")
+    done = resources.apply(store, [node("a1")])
+    assert (ends(store), done.actions[0][0]) == (("10.9.0.1", "fd00::1"), "unchanged")
+    resources.apply(store, [node("a1", ipv4VXLANTunnelAddr="10.9.0.2")])
+    assert ends(store) == ("10.9.0.2", "fd00::1")
+    # Those of another node do not come with its name.
+    resources.delete(store, node("a1"))
+    resources.apply(store, [node("a1")])
+    assert ends(store) == (None, None)
+
+
+def ends(store: MemoryStore) -> tuple[str | None, str | None]:
+    (stored,) = resources.read(store, kinds.BY_NAME["Node"])
+    assert isinstance(stored.resource, r.Node)
+    spec = stored.resource.spec
+    return spec.ipv4_vxlan_tunnel_addr, spec.ipv6_vxlan_tunnel_addr
 
 
 ENDS = [

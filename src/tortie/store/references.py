@@ -150,10 +150,11 @@ def _block_size(pool: r.IPPool) -> int:
 
 
 def _gives_tunnels(pool: r.IPPool) -> bool:
-    """Hosts can get an address for their end of VXLAN from it."""
+    """Hosts can get an address for their end of VXLAN from it, unasked."""
     spec = pool.spec
     allowed = not spec.allowed_uses or "Tunnel" in spec.allowed_uses
-    return allowed and not spec.disabled and spec.vxlan_mode != "Never"
+    given = not spec.disabled and spec.assignment_mode == "Automatic"
+    return allowed and given and not spec.namespace_selector and spec.vxlan_mode != "Never"
 
 
 def _tunnels(
@@ -174,23 +175,14 @@ def _tunnels(
         for each in pools
         if each.spec.vxlan_mode != "Never" and not each.spec.disabled
     )
-    if not in_need or any(map(_gives_tunnels, pools)) or _all_have_ends(family, world):
+    if not in_need or any(map(_gives_tunnels, pools)):
         return
     yield Problem(
         f"no pool gives hosts the IPv{family} addresses that VXLAN needs (of {', '.join(in_need)})",
-        "let an enabled pool with vxlanMode have allowedUses: [Workload, Tunnel] or [Tunnel]",
+        "have an enabled pool with vxlanMode and allowedUses: [Tunnel] or [Workload, Tunnel],"
+        " assigned automatically and without namespaceSelector",
         "spec.allowedUses",
     )
-
-
-def _all_have_ends(family: net.Family, world: World) -> bool:
-    """There are nodes, and each has been given its tunnel address."""
-    nodes = [each.spec for each in world.resources.values() if isinstance(each, r.Node)]
-    given = [
-        node.ipv4_vxlan_tunnel_addr if family == 4 else node.ipv6_vxlan_tunnel_addr
-        for node in nodes
-    ]
-    return bool(given) and all(given)
 
 
 def _tunnel_ends(node: r.Node, world: World) -> Iterator[Problem]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
+from msgspec.structs import replace
+
 from tortie.errors import Conflict, InvalidInput, Problem, StoreError
 from tortie.model import kinds
 from tortie.model import resources as r
@@ -115,6 +117,7 @@ def _apply_once(
     """One try; `done` is what tries before this one did, by key, and gains what this one does."""
     listing = store.list(kinds.WORLD)
     there = {entry.key: entry for entry in listing.entries}
+    wanted = [_with_ends(each, there.get(kinds.key(each))) for each in wanted]
     _check_together(there.values(), wanted, problem)
     if CLUSTER not in there:
         initialise(store)
@@ -142,6 +145,28 @@ def _apply_once(
         done |= {op.key: actions[op.key] for op in part if op.key in actions}
     told = tuple((actions[kinds.key(each)], each) for each in ordered)
     return Applied(told, revision, token, count)
+
+
+def _with_ends(resource: r.Resource, there: Entry | None) -> r.Resource:
+    """A Node that is written again keeps the tunnel addresses that its agent gave it, unless it
+    says others: without them nobody could reach its workloads until the agent wrote them again."""
+    if not isinstance(resource, r.Node) or there is None:
+        return resource
+    try:
+        before = kinds.decode(there.value)
+    except kinds.Undecodable:
+        return resource
+    if not isinstance(before, r.Node):
+        return resource
+    spec, old = resource.spec, before.spec
+    return replace(
+        resource,
+        spec=replace(
+            spec,
+            ipv4_vxlan_tunnel_addr=spec.ipv4_vxlan_tunnel_addr or old.ipv4_vxlan_tunnel_addr,
+            ipv6_vxlan_tunnel_addr=spec.ipv6_vxlan_tunnel_addr or old.ipv6_vxlan_tunnel_addr,
+        ),
+    )
 
 
 def _barrier(token: str) -> Put:
