@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tortie.kernel import process
-from tortie.lab import objects
+from tortie.lab import objects, routers
 from tortie.lab.plan import Plan, make
 from tortie.lab.spec import load
 from tortie.model import kinds
@@ -101,7 +101,7 @@ def test_machines_outside_hang_on_the_first_racks_router() -> None:
             if machine.space in (cable.near[0], cable.far[0])
         )
         assert made.routers[0].space in ends
-        assert "route add default via 203.0.113." in commands(made, machine.space)
+        assert "route add 0.0.0.0/0 via 203.0.113." in commands(made, machine.space)
     assert [str(each) for each in made.outside[1].serve] == ["tcp/443"]
 
 
@@ -121,7 +121,7 @@ def test_workloads_of_one_name_have_namespaces_of_their_own() -> None:
 
 
 def test_the_first_routers_bird_configuration_is_golden_and_bird_takes_it(tmp_path: Path) -> None:
-    text = plan().routers[0].config
+    text = routers.render(plan().routers[0].speech)
     assert text == (GOLDEN / "tor-rack-a.conf").read_text()
     for router in plan().routers:
         path = tmp_path / f"{router.name}.conf"

@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from tortie import client
 from tortie.errors import AgentError, LabError, Missing, StoreUnavailable, TortieError
-from tortie.kernel import netns, process
+from tortie.kernel import netns
 from tortie.lab import control, converge, network, objects, processes, state, supervisor
+from tortie.lab.frr import daemons
 from tortie.lab.launch import Runner
 from tortie.lab.plan import LabWorkload, Plan, make, space_name
 from tortie.lab.processes import agent_task
@@ -129,8 +130,10 @@ def _require_means(plan: Plan) -> None:
     # Others than nft are asked for by name only.
     backend = plan.dataplane if plan.dataplane not in (None, "auto", "nft") else None
     iptables = [f"{backend}-restore", "ipset"] if backend else []
-    for program in ("ip", "bird", "nft", *etcd, *iptables):
-        process.find(program)
+    speakers = [f"{each.kind}d" if each.kind == "gobgp" else each.kind for each in plan.speakers]
+    others = [name for each in plan.routers if each.kind == "frr" for name in daemons(each.speech)]
+    for program in ("ip", "bird", "nft", *etcd, *iptables, *speakers, *others):
+        processes.find(program)
 
 
 def _claim(plan: Plan) -> Path:
@@ -261,6 +264,7 @@ def _attach(lab: Lab, workload: LabWorkload) -> None:
         "annotations": wanted.annotations,
         "ports": msgspec.to_builtins(wanted.ports),
         "addresses": wanted.addresses,
+        "families": list(lab.plan.families),
         "waitSeconds": ATTACH_SECONDS,
     }
     try:

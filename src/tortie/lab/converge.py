@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from tortie.errors import LabError
 from tortie.kernel import netns, process
 from tortie.lab.plan import Plan
+from tortie.lab.routers import DEFAULTS
 from tortie.lab.state import Lab
 from tortie.model import kinds, net
 from tortie.model import resources as r
@@ -24,14 +25,14 @@ def wait(lab: Lab, seconds: float = SECONDS) -> None:
     """Until each host and each router has a route to every block. Raises LabError."""
     store = open_store(lab.record.outer_store_url)
     try:
-        blocks = _told(store)
+        blocks = _told(store, lab.plan.families)
     finally:
         store.close()
     missing = dict(_wanted(lab.plan, blocks))
     deadline = time.monotonic() + seconds
     while missing:
         for space in list(missing):
-            missing[space] -= _routes(space)
+            missing[space] -= _routes(space, lab.plan.families)
             if not missing[space]:
                 del missing[space]
         if missing and time.monotonic() > deadline:
@@ -44,8 +45,8 @@ def wait(lab: Lab, seconds: float = SECONDS) -> None:
             time.sleep(_POLL)
 
 
-def _told(store: Store) -> list[tuple[str, str]]:
-    """(CIDR, node) of each IPv4 block that its host tells others of."""
+def _told(store: Store, families: Iterable[int]) -> list[tuple[str, str]]:
+    """(CIDR, node) of each block of these families that its host tells others of."""
     pools = [each.resource for each in read(store, kinds.BY_NAME["IPPool"])]
     silent = [
         net.parse_net(pool.spec.cidr)
@@ -57,23 +58,29 @@ def _told(store: Store) -> list[tuple[str, str]]:
         if isinstance(each.resource, r.BlockAffinity):
             spec = each.resource.spec
             block = net.parse_net(spec.cidr)
-            if block.family == 4 and not any(pool.covers(block) for pool in silent):
+            if block.family in families and not any(pool.covers(block) for pool in silent):
                 found.append((block.text, spec.node))
     return found
 
 
 def _wanted(plan: Plan, blocks: Iterable[tuple[str, str]]) -> Iterable[tuple[str, set[str]]]:
     """(namespace, destinations of routes that it must have by BGP)."""
-    racks = {router.subnet for router in plan.routers}
+    racks = {each for router in plan.routers for each in (router.subnet, router.subnet6) if each}
+    told = blocks if plan.bgp == "routers" else ()
     for router in plan.routers:
-        yield router.space, {cidr for cidr, _ in blocks} | racks
+        yield router.space, {cidr for cidr, _ in told} | racks
+    defaults = {DEFAULTS[family] for family in plan.families}
     for host in plan.hosts:
-        yield host.space, {cidr for cidr, node in blocks if node != host.name} | {"default"}
+        yield host.space, {cidr for cidr, node in blocks if node != host.name} | defaults
 
 
-def _routes(space: str) -> set[str]:
-    """The destinations of a namespace's routes: CIDRs and the word default."""
-    with netns.entered(space):
-        shown = process.run(["ip", "-json", "-4", "route", "show"])
-    found = {str(route["dst"]) for route in json.loads(shown.stdout or "[]")}
-    return {each if "/" in each or each == "default" else f"{each}/32" for each in found}
+def _routes(space: str, families: Iterable[int]) -> set[str]:
+    """The destinations of a namespace's routes, as CIDRs."""
+    found = set()
+    for family in families:
+        with netns.entered(space):
+            shown = process.run(["ip", "-json", f"-{family}", "route", "show"])
+        for route in json.loads(shown.stdout or "[]"):
+            text = DEFAULTS[family] if route["dst"] == "default" else str(route["dst"])
+            found.add(net.parse_net(text).text)
+    return found

@@ -10,6 +10,8 @@ from tortie.model.resources import AsNumber, EndpointPort, Plain
 
 Store = Literal["sqlite", "etcd"]
 Dataplane = Literal["auto", "nft", "iptables-nft", "iptables-legacy"]
+Family = Literal[4, 6]
+RouterKind = Literal["bird", "frr"]
 
 
 class Rack(Plain, frozen=True):
@@ -20,7 +22,9 @@ class Rack(Plain, frozen=True):
     as_number: AsNumber | None = None
     """by default 65001, 65002, ... in the order of the racks"""
     subnet: str | None = None
-    """an IPv4 prefix; by default 172.16.N.0/24, N from 1"""
+    """an IPv4 prefix; by default 172.16.N.0/24, N from 1. Its IPv6 prefix is fd16:0:0:N::/64"""
+    router: RouterKind | None = None
+    """the program of its top-of-rack router; by default the lab's"""
 
 
 class Outside(Plain, frozen=True):
@@ -44,14 +48,45 @@ class Workload(Plain, frozen=True):
     """these, instead of one that is assigned"""
 
 
+class Speaker(Plain, frozen=True):
+    """A machine in a rack's subnet that speaks BGP with the rack's hosts, and forwards nothing.
+
+    GoBGP announces what it is told to and, as a reflector, what the hosts tell it; ExaBGP only
+    announces. The lab writes the BGPPeer of the same name.
+    """
+
+    name: str
+    rack: str
+    kind: Literal["gobgp", "exabgp"]
+    as_number: AsNumber | None = None
+    """by default 64601, 64602, ... in the order of the speakers; a reflector has its rack's"""
+    reflector: bool = False
+    """GoBGP only: hosts are its clients (RFC 4456)"""
+    originate: list[str] = []
+    """prefixes that it announces, with itself as the next hop"""
+
+
 class LabSpec(Plain, frozen=True):
     racks: list[Rack]
+    families: list[Family] = field(default_factory=lambda: [4])
+    """of the fabric, the workloads and BGP; IPv4 is always there"""
+    router: RouterKind = "bird"
+    """the program of all top-of-rack routers"""
+    bgp: Literal["routers", "mesh", "reflectors"] = "routers"
+    """whom hosts speak with: their rack's router; or (in a lab of one rack) each other, or the
+    hosts of `reflectors`, and then the router knows nothing of workloads"""
+    reflectors: list[str] = []
+    bfd: bool = False
+    """between hosts and routers, and between routers"""
+    speakers: list[Speaker] = []
     store: Store = "sqlite"
+    etcd_members: Literal[1, 3] = 1
     dataplane: Dataplane | None = None
     """of all hosts, whatever FelixConfiguration says; by default what that says"""
     outside: list[str | Outside] = []
     pools: list[str] = []
-    """CIDRs for workloads; by default 10.65.0.0/16, unless the file has IPPool resources"""
+    """CIDRs for workloads; by default 10.65.0.0/16 and, with IPv6, fd65::/64, unless the file has
+    IPPool resources"""
     workloads: list[Workload] = []
 
 

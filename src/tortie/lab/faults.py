@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tortie.errors import Problem
 from tortie.lab.document import Lab, LabSpec, Workload, outside_machines, router_name
 from tortie.lab.numbers import (
-    DEFAULT_POOL,
+    DEFAULT_POOLS,
     FIXED,
     MAX_OUTSIDE,
     MAX_RACKS,
@@ -103,8 +103,54 @@ def _racks(spec: LabSpec) -> Problems:
                 f"AS {number} is another rack's", "each rack is an AS of its own",
                 f"{child('spec.racks', index)}.asNumber",
             )  # fmt: skip
+    yield from _topology(spec)
+    yield from _speakers(spec)
     for index, machine in enumerate(outside_machines(spec)):
         yield from _serve(f"{child('spec.outside', index)}.serve", machine.serve)
+
+
+def _topology(spec: LabSpec) -> Problems:
+    if 4 not in spec.families:
+        yield Problem("a lab without IPv4 is not to be had", "write [4] or [4, 6]", "spec.families")
+    yield from checks.unique("spec.families", [str(each) for each in spec.families])
+    if spec.bgp != "routers" and len(spec.racks) > 1:
+        cure = "make one rack, or let hosts speak with their routers"
+        yield Problem("hosts speak with each other within one rack only", cure, "spec.bgp")
+    if spec.bgp == "reflectors" and not spec.reflectors:
+        yield Problem("there is no reflector", "name hosts of the rack", "spec.reflectors")
+    if spec.reflectors and spec.bgp != "reflectors":
+        yield Problem("nobody would speak with them", "write bgp: reflectors", "spec.reflectors")
+    hosts = [host for rack in spec.racks for host in rack.hosts]
+    for index, name in enumerate(spec.reflectors):
+        if name not in hosts:
+            place = child("spec.reflectors", index)
+            yield Problem(f"there is no host {quote(name)}", did_you_mean(name, hosts), place)
+    yield from checks.unique("spec.reflectors", spec.reflectors)
+    if spec.etcd_members != 1 and spec.store != "etcd":
+        yield Problem("only etcd has members", "write store: etcd", "spec.etcdMembers")
+
+
+def _speakers(spec: LabSpec) -> Problems:
+    racks = [rack.name for rack in spec.racks]
+    for index, speaker in enumerate(spec.speakers):
+        place = child("spec.speakers", index)
+        if speaker.rack not in racks:
+            cure = did_you_mean(speaker.rack, racks)
+            yield Problem(f"there is no rack {quote(speaker.rack)}", cure, f"{place}.rack")
+        if speaker.reflector and (speaker.kind != "gobgp" or speaker.as_number is not None):
+            cure = "write kind: gobgp, and no asNumber"
+            yield Problem("a reflector is GoBGP in its rack's AS", cure, f"{place}.reflector")
+        for number, text in enumerate(speaker.originate):
+            path = child(f"{place}.originate", number)
+            found = checks.attempt(text, net.parse_net)
+            if found is None:
+                yield from checks.parsed(path, text, net.parse_net)
+            elif found.text != text:
+                yield Problem(
+                    f"{quote(text)} is not how it is written", f"write {found.text}", path
+                )
+            elif found.family not in spec.families:
+                yield Problem(f"{text} is of no family of the lab", "see spec.families", path)
 
 
 def _subnets(spec: LabSpec, resources: Iterable[r.Resource]) -> Problems:
@@ -117,7 +163,8 @@ def _subnets(spec: LabSpec, resources: Iterable[r.Resource]) -> Problems:
             cure = "give an IPv4 prefix of /29 or shorter, such as 172.16.1.0/24"
             yield Problem(f"{quote(subnet)} is no subnet for a rack", cure, path)
             continue
-        if len(rack.hosts) > room(found):
+        speakers = [each for each in spec.speakers if each.rack == rack.name]
+        if len(rack.hosts) + len(speakers) > room(found):
             cure = "give a larger subnet, or make two racks of it"
             yield Problem(f"{len(rack.hosts)} hosts do not fit into {found.text}", cure, path)
         yield from _apart(path, found, f"the subnet of rack {rack.name}", used)
@@ -135,7 +182,8 @@ def _pools(spec: LabSpec, resources: Iterable[r.Resource]) -> Iterator[tuple[str
     yield from ((child("spec.pools", index), cidr) for index, cidr in enumerate(spec.pools))
     yield from (("spec.pools", cidr) for cidr in written)
     if not spec.pools and not written:
-        yield "spec.pools", DEFAULT_POOL
+        for family in (4, 6) if 6 in spec.families else (4,):
+            yield "spec.pools", DEFAULT_POOLS[family]
 
 
 def _apart(path: str, found: net.Net, what: str, used: list[tuple[net.Net, str]]) -> Problems:

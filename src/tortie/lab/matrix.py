@@ -15,7 +15,8 @@ def render(
 ) -> str:
     """The matrix, a row for each source and a column for each served port, and a line of counts.
 
-    Against an earlier probe, pairs that differ say OPENED or CLOSED. WRONG: connected, but somebody
+    Of two families one verdict is shown, or both where they differ. Against an earlier probe, pairs
+    that differ say OPENED or CLOSED. WRONG: connected, but somebody
     else answered, or nobody.
     """
     # Imported late: only a table for people needs it.
@@ -25,8 +26,14 @@ def render(
         return "nothing is served, so nothing was tried"
     sources = list(dict.fromkeys(each.source for each in results))
     columns = sorted({_column(each) for each in results})
-    then = {_pair(each): each.connected for each in before or ()}
-    cells = {_pair(each): _verdict(each, then.get(_pair(each))) for each in results}
+    then = {_try(each): each.connected for each in before or ()}
+    cells: dict[tuple[str, str, str, int], str] = {}
+    for each in results:
+        verdict = _verdict(each, then.get(_try(each)))
+        there = cells.setdefault(_pair(each), verdict)
+        if there != verdict:
+            # The other family's verdict is another one: both are told.
+            cells[_pair(each)] = f"v4 {there}\nv6 {verdict}"
     rows = [
         [source, *(_paint(cells.get((source, *column), ITSELF), colour) for column in columns)]
         for source in sources
@@ -44,9 +51,9 @@ def summary(results: Sequence[Result], before: Sequence[Result] | None = None) -
     if wrong:
         parts.append(f"{wrong} answered by the wrong server or by none")
     if before is not None:
-        then = {_pair(each): each.connected for each in before}
+        then = {_try(each): each.connected for each in before}
         changed = [
-            each for each in results if then.get(_pair(each), each.connected) != each.connected
+            each for each in results if then.get(_try(each), each.connected) != each.connected
         ]
         opened = sum(each.connected for each in changed)
         parts.append(f"{opened} opened and {len(changed) - opened} closed since the last probe")
@@ -59,6 +66,10 @@ def _column(result: Result) -> tuple[str, str, int]:
 
 def _pair(result: Result) -> tuple[str, str, str, int]:
     return result.source, *_column(result)
+
+
+def _try(result: Result) -> tuple[str, str, str, int, int]:
+    return *_pair(result), result.family
 
 
 def _is_wrong(result: Result) -> bool:
@@ -80,4 +91,6 @@ def _head(destination: str, protocol: str, port: int) -> str:
 
 
 def _paint(word: str, colour: bool) -> str:
+    if word not in _COLOURS:
+        return f"\x1b[31m{word}\x1b[0m" if colour else word
     return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if colour else word

@@ -11,7 +11,7 @@ from tortie.errors import LabError
 from tortie.lab.plan import Plan
 from tortie.model.words import nearest, quote
 
-Kind = Literal["host", "router", "outside", "workload", "store"]
+Kind = Literal["host", "router", "outside", "workload", "speaker", "store"]
 
 
 class Target(Struct, frozen=True):
@@ -32,6 +32,8 @@ def targets(plan: Plan) -> Iterator[Target]:
         yield Target("outside", machine.name, machine.space)
     for workload in plan.workloads:
         yield Target("workload", workload.name, workload.space)
+    for speaker in plan.speakers:
+        yield Target("speaker", speaker.name, speaker.space)
     if plan.store_space is not None:
         yield Target("store", "store", plan.store_space)
 

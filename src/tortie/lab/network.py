@@ -51,6 +51,8 @@ def _furnish(space: Space) -> None:
             if path.exists() or not name.startswith("bridge."):
                 path.write_text(value)
         _batch(["ip"], space.script)
+        if space.rules:
+            process.run(["nft", "-f", "-"], stdin=space.rules)
 
 
 def _batch(command: list[str], lines: Iterable[str]) -> None:

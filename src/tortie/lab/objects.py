@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from tortie.lab.plan import Host, Plan
+from tortie.lab.document import Family
+from tortie.lab.plan import Host, Plan, Router
 from tortie.model import kinds
 from tortie.model import resources as r
 
 RACK_LABEL = "rack"
+REFLECTOR_LABEL = "reflector"
 UPSTREAM = "tortie.dev/upstream"
 
 
@@ -31,21 +33,33 @@ def resources(plan: Plan, written: Sequence[r.Resource] = ()) -> list[r.Resource
 
 
 def _own(plan: Plan) -> Iterable[r.Resource]:
+    bfd = r.Bfd() if plan.bfd else None
+    mesh = plan.bgp == "mesh"
     yield r.BGPConfiguration(
         api_version="projectcalico.org/v3",
         metadata=r.Metadata(name="default"),
-        spec=r.BGPConfigurationSpec(node_to_node_mesh_enabled=False),
+        spec=r.BGPConfigurationSpec(
+            node_to_node_mesh_enabled=mesh, node_mesh_bfd=bfd if mesh else None
+        ),
     )
-    for router in plan.routers:
-        yield r.BGPPeer(
-            api_version="projectcalico.org/v3",
-            metadata=r.Metadata(name=router.name, annotations={UPSTREAM: "true"}),
-            spec=r.BGPPeerSpec(
-                node_selector=f"{RACK_LABEL} == '{router.rack}'",
-                peer_ip=router.address,
-                as_number=router.as_number,
-            ),
+    if plan.bgp == "routers":
+        for router in plan.routers:
+            yield from _router_peers(router, bfd)
+    if plan.bgp == "reflectors":
+        spec = r.BGPPeerSpec(
+            node_selector="all()", peer_selector=f"has({REFLECTOR_LABEL})", bfd=bfd
         )
+        yield _peer("reflectors", spec)
+    for speaker in plan.speakers:
+        for family, address in speaker.addresses.items():
+            yield _peer(
+                _name(speaker.name, family),
+                r.BGPPeerSpec(
+                    node_selector=f"{RACK_LABEL} == '{speaker.rack}'",
+                    peer_ip=address,
+                    as_number=speaker.as_number,
+                ),
+            )
     for host in plan.hosts:
         yield _node(host)
     for index, cidr in enumerate(plan.pools):
@@ -59,13 +73,45 @@ def _own(plan: Plan) -> Iterable[r.Resource]:
         yield r.Namespace(api_version="v1", metadata=r.Metadata(name=name))
 
 
+def _router_peers(router: Router, bfd: r.Bfd | None) -> Iterable[r.Resource]:
+    for family, address in router.addresses.items():
+        spec = r.BGPPeerSpec(
+            node_selector=f"{RACK_LABEL} == '{router.rack}'",
+            peer_ip=address,
+            as_number=router.as_number,
+            bfd=bfd,
+        )
+        yield _peer(_name(router.name, family), spec, {UPSTREAM: "true"})
+
+
+def _name(name: str, family: Family) -> str:
+    return name if family == 4 else f"{name}-v6"
+
+
+def _peer(name: str, spec: r.BGPPeerSpec, annotations: dict[str, str] | None = None) -> r.BGPPeer:
+    return r.BGPPeer(
+        api_version="projectcalico.org/v3",
+        metadata=r.Metadata(name=name, annotations=annotations or {}),
+        spec=spec,
+    )
+
+
 def _node(host: Host) -> r.Node:
     found = [r.NodeAddress(address=host.management, type="InternalIP")] if host.management else []
+    labels = {RACK_LABEL: host.rack}
+    if host.cluster_id:
+        labels[REFLECTOR_LABEL] = "true"
     return r.Node(
         api_version="projectcalico.org/v3",
-        metadata=r.Metadata(name=host.name, labels={RACK_LABEL: host.rack}),
+        metadata=r.Metadata(name=host.name, labels=labels),
         spec=r.NodeSpec(
-            bgp=r.NodeBgp(ipv4_address=host.address, as_number=host.as_number), addresses=found
+            bgp=r.NodeBgp(
+                ipv4_address=host.address,
+                ipv6_address=host.address6,
+                as_number=host.as_number,
+                route_reflector_cluster_id=host.cluster_id,
+            ),
+            addresses=found,
         ),
     )
 

@@ -7,27 +7,30 @@ are made straight between namespaces, so the machine's own is never touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from tortie.lab import numbers, routers
+from tortie.lab import numbers
 from tortie.lab.document import (
     Dataplane,
+    Family,
     Lab,
+    LabSpec,
+    RouterKind,
     Service,
     Store,
     Workload,
     outside_machines,
     router_name,
 )
-
-ETCD_SOCKET = "etcd:2379"
-"""The file of etcd's Unix socket in the lab's directory: etcd wants HOST:PORT for its name."""
+from tortie.lab.routers import Router as Speech
+from tortie.lab.routers import Session
+from tortie.lab.speakers import Speaker
 
 
 class Space(Struct, frozen=True):
@@ -37,6 +40,8 @@ class Space(Struct, frozen=True):
     name: str
     script: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    rules: str = ""
+    """for nft, in the end"""
 
 
 class Cable(Struct, frozen=True):
@@ -47,7 +52,8 @@ class Cable(Struct, frozen=True):
 
 
 class Host(Struct, frozen=True):
-    """`address` is ADDRESS/LENGTH in the rack's subnet; `management` an address or None."""
+    """`address` and `address6` (None without IPv6) are ADDRESS/LENGTH in the rack's subnets;
+    `management` an address or None."""
 
     name: str
     space: str
@@ -55,12 +61,20 @@ class Host(Struct, frozen=True):
     as_number: int
     address: str
     router: str
-    """the router's address"""
+    """the router's IPv4 address"""
     management: str | None = None
+    address6: str | None = None
+    cluster_id: str | None = None
+    """of a host that is a route reflector"""
+
+    @property
+    def addresses(self) -> dict[Family, str]:
+        """Its addresses in the rack, without length."""
+        return _by_family(self.address, self.address6)
 
 
 class Router(Struct, frozen=True):
-    """A rack's router; `config` is BIRD's."""
+    """A rack's router; `speech` is what it says in BGP."""
 
     name: str
     space: str
@@ -68,7 +82,15 @@ class Router(Struct, frozen=True):
     as_number: int
     address: str
     subnet: str
-    config: str
+    kind: RouterKind
+    speech: Speech
+    address6: str | None = None
+    subnet6: str | None = None
+
+    @property
+    def addresses(self) -> dict[Family, str]:
+        """Its addresses in the rack."""
+        return _by_family(self.address, self.address6)
 
 
 class OutsideMachine(Struct, frozen=True):
@@ -76,6 +98,12 @@ class OutsideMachine(Struct, frozen=True):
     space: str
     address: str
     serve: tuple[Service, ...] = ()
+    address6: str | None = None
+
+    @property
+    def addresses(self) -> dict[Family, str]:
+        """Its addresses, without length."""
+        return _by_family(self.address, self.address6)
 
 
 class LabWorkload(Struct, frozen=True):
@@ -103,17 +131,24 @@ class Plan(Struct, frozen=True):
     """CIDRs that the lab itself makes an IPPool of"""
     dataplane: Dataplane | None = None
     """what guards the hosts; None: what the store says"""
+    families: tuple[Family, ...] = (4,)
+    speakers: tuple[Speaker, ...] = ()
+    bgp: Literal["routers", "mesh", "reflectors"] = "routers"
+    bfd: bool = False
+    etcd_members: int = 1
 
     def store_url(self, directory: Path) -> str:
         """The store as the hosts reach it; `directory` is the lab's."""
         if self.store == "etcd":
-            return f"etcd://{store_address()}:{numbers.ETCD_PORT}"
+            ports = [numbers.etcd_ports(member)[0] for member in range(self.etcd_members)]
+            return "etcd://" + ",".join(f"{store_address()}:{port}" for port in ports)
         return f"sqlite://{directory}/store.db"
 
     def outer_store_url(self, directory: Path) -> str:
         """The store as it is reached from outside the lab's namespaces."""
         if self.store == "etcd":
-            return f"etcd+unix://{directory}/{ETCD_SOCKET}"
+            sockets = [etcd_socket(member) for member in range(self.etcd_members)]
+            return "etcd+unix://" + ",".join(f"{directory}/{each}" for each in sockets)
         return self.store_url(directory)
 
     @property
@@ -124,55 +159,36 @@ class Plan(Struct, frozen=True):
 
 def make(lab: Lab, own_pools: bool = False) -> Plan:
     """The plan of a valid lab. `own_pools`: the file has IPPool resources of its own."""
+    # Imported here: wiring joins what this module describes.
+    from tortie.lab.wiring import wire
+
     spec, name = lab.spec, lab.metadata.name
-    subnets = [IPv4Network(text, strict=False) for text in numbers.rack_subnets(spec)]
-    asns = numbers.as_numbers(spec)
-    racks = list(zip(spec.racks, subnets, asns, strict=True))
-    hosts: list[Host] = []
-    for rack, subnet, asn in racks:
-        for index, host in enumerate(rack.hosts):
-            hosts.append(
-                Host(
-                    name=host,
-                    space=space_name(name, host),
-                    rack=rack.name,
-                    as_number=asn,
-                    address=f"{numbers.host_address(subnet, index)}/{subnet.prefixlen}",
-                    router=str(numbers.router_address(subnet)),
-                    management=(
-                        management_address(len(hosts)) if spec.store == "etcd" else None
-                    ),
-                )
-            )  # fmt: skip
-    outside = [
-        OutsideMachine(
-            name=machine.name,
-            space=space_name(name, machine.name),
-            address=str(numbers.host_address(numbers.outside_subnet(index), 0)),
-            serve=services(machine.serve),
-        )
-        for index, machine in enumerate(outside_machines(spec))
+    networks = numbers.rack_networks(spec)
+    hosts = tuple(_hosts(name, spec, networks))
+    links = [
+        _Link(index, *pair) for index, pair in enumerate(combinations(range(len(networks)), 2))
     ]
-    links = _links(len(racks))
-    made = [
-        _router(name, number, rack.name, asns, subnets, hosts, links, len(outside))
-        for number, rack in enumerate(spec.racks)
-    ]
-    workloads = tuple(_workload(name, wanted) for wanted in spec.workloads)
-    default = [] if own_pools else [numbers.DEFAULT_POOL]
+    default = [numbers.DEFAULT_POOLS[family] for family in _families(spec)]
     plan = Plan(
         name=name,
         store=spec.store,
-        hosts=tuple(hosts),
-        routers=tuple(made),
-        outside=tuple(outside),
-        workloads=workloads,
+        hosts=hosts,
+        routers=tuple(
+            _router(name, spec, number, networks, hosts, links) for number in range(len(networks))
+        ),
+        outside=tuple(_outside(name, spec)),
+        workloads=tuple(_workload(name, wanted) for wanted in spec.workloads),
         spaces=(),
         cables=(),
-        pools=tuple(spec.pools or default),
+        pools=tuple(spec.pools or ([] if own_pools else default)),
         dataplane=spec.dataplane,
+        families=_families(spec),
+        speakers=tuple(_speakers(name, spec, networks, hosts)),
+        bgp=spec.bgp,
+        bfd=spec.bfd,
+        etcd_members=spec.etcd_members,
     )
-    return _wire(plan, links)
+    return wire(plan, [(each.index, each.left, each.right) for each in links])
 
 
 def space_name(lab: str, thing: str) -> str:
@@ -198,6 +214,99 @@ def management_address(index: int) -> str:
     return str(IPv4Network(numbers.MANAGEMENT)[2 + index])
 
 
+def etcd_socket(member: int) -> str:
+    """The file of an etcd member's Unix socket in the lab's directory; etcd wants HOST:PORT."""
+    return f"etcd:{numbers.etcd_ports(member)[0]}"
+
+
+def _by_family(four: str, six: str | None) -> dict[Family, str]:
+    found: dict[Family, str] = {4: four.partition("/")[0]}
+    return {**found, 6: six.partition("/")[0]} if six else found
+
+
+def _families(spec: LabSpec) -> tuple[Family, ...]:
+    return (4, 6) if 6 in spec.families else (4,)
+
+
+def _hosts(
+    lab: str, spec: LabSpec, networks: Sequence[dict[Family, numbers.Network]]
+) -> Iterator[Host]:
+    count = 0
+    for rack, nets, asn in zip(spec.racks, networks, numbers.as_numbers(spec), strict=True):
+        for index, host in enumerate(rack.hosts):
+            yield Host(
+                name=host,
+                space=space_name(lab, host),
+                rack=rack.name,
+                as_number=asn,
+                address=_interface(nets[4], index),
+                address6=_interface(nets[6], index) if 6 in nets else None,
+                router=str(numbers.router_address(nets[4])),
+                management=management_address(count) if spec.store == "etcd" else None,
+                cluster_id=_cluster_id(spec, host),
+            )
+            count += 1
+
+
+def _interface(network: numbers.Network, index: int) -> str:
+    return f"{numbers.host_address(network, index)}/{network.prefixlen}"
+
+
+def _cluster_id(spec: LabSpec, host: str) -> str | None:
+    """Reflectors are clusters of their own: each tells the others what its clients said."""
+    if spec.bgp != "reflectors" or host not in spec.reflectors:
+        return None
+    return f"10.255.255.{spec.reflectors.index(host) + 1}"
+
+
+def _outside(lab: str, spec: LabSpec) -> Iterator[OutsideMachine]:
+    for index, machine in enumerate(outside_machines(spec)):
+        found = {
+            family: str(numbers.host_address(numbers.outside_subnet(family, index), 0))
+            for family in _families(spec)
+        }
+        yield OutsideMachine(
+            name=machine.name,
+            space=space_name(lab, machine.name),
+            address=found[4],
+            serve=services(machine.serve),
+            address6=found.get(6),
+        )
+
+
+def _speakers(
+    lab: str,
+    spec: LabSpec,
+    networks: Sequence[dict[Family, numbers.Network]],
+    hosts: Sequence[Host],
+) -> Iterator[Speaker]:
+    """After the hosts of its rack in the subnet."""
+    racks = {rack.name: index for index, rack in enumerate(spec.racks)}
+    taken = {rack.name: len(rack.hosts) for rack in spec.racks}
+    asns = numbers.as_numbers(spec)
+    for each, asn in zip(spec.speakers, numbers.speaker_numbers(spec), strict=True):
+        place = racks[each.rack]
+        mine = [host for host in hosts if host.rack == each.rack]
+        yield Speaker(
+            name=each.name,
+            space=space_name(lab, each.name),
+            rack=each.rack,
+            kind=each.kind,
+            as_number=asn,
+            rack_as=asns[place],
+            addresses={
+                family: str(numbers.host_address(network, taken[each.rack]))
+                for family, network in networks[place].items()
+            },
+            hosts={
+                family: tuple(host.addresses[family] for host in mine) for family in networks[place]
+            },
+            reflector=each.reflector,
+            originate=tuple(each.originate),
+        )
+        taken[each.rack] += 1
+
+
 def _workload(lab: str, wanted: Workload) -> LabWorkload:
     return LabWorkload(
         name=f"{wanted.namespace}/{wanted.name}",
@@ -219,148 +328,61 @@ class _Link(Struct, frozen=True):
     right: int
 
 
-def _links(count: int) -> list[_Link]:
-    pairs = combinations(range(count), 2)
-    return [_Link(index, left, right) for index, (left, right) in enumerate(pairs)]
-
-
 def _router(
     lab: str,
+    spec: LabSpec,
     number: int,
-    rack: str,
-    asns: Sequence[int],
-    subnets: Sequence[IPv4Network],
+    networks: Sequence[dict[Family, numbers.Network]],
     hosts: Sequence[Host],
     links: Sequence[_Link],
-    outside: int,
 ) -> Router:
-    address = str(numbers.router_address(subnets[number]))
-    own = [each for each in hosts if each.rack == rack]
-    clients = [(each.name, each.address.partition("/")[0]) for each in own]
-    peers = []
-    for link in links:
-        left, right = (str(each) for each in numbers.link(link.index))
-        if link.left == number:
-            peers.append(routers.Peer(left, right, asns[link.right]))
-        elif link.right == number:
-            peers.append(routers.Peer(right, left, asns[link.left]))
-    outer = [str(numbers.outside_subnet(index)) for index in range(outside)] if not number else []
-    config = routers.render(
-        address=address,
-        as_number=asns[number],
-        originate=[str(subnets[number]), *outer],
-        clients=[address for _, address in clients],
-        peers=peers,
-    )
+    rack, nets, asns = spec.racks[number], networks[number], numbers.as_numbers(spec)
+    addresses = {family: str(numbers.router_address(network)) for family, network in nets.items()}
+    sessions: list[Session] = []
+    for family in nets:
+        if spec.bgp == "routers":
+            own = [host for host in hosts if host.rack == rack.name]
+            sessions += [
+                Session(addresses[family], host.addresses[family], asns[number], True)
+                for host in own
+            ]
+        sessions += _neighbours(family, number, links, asns)
     return Router(
-        name=router_name(rack),
-        space=space_name(lab, router_name(rack)),
-        rack=rack,
+        name=router_name(rack.name),
+        space=space_name(lab, router_name(rack.name)),
+        rack=rack.name,
         as_number=asns[number],
-        address=address,
-        subnet=str(subnets[number]),
-        config=config,
+        address=addresses[4],
+        subnet=str(nets[4]),
+        kind=rack.router or spec.router,
+        speech=Speech(
+            router_id=addresses[4],
+            as_number=asns[number],
+            originate=tuple(_subnets(spec, number, nets)),
+            sessions=tuple(sessions),
+            bfd=spec.bfd,
+        ),
+        address6=addresses.get(6),
+        subnet6=str(nets[6]) if 6 in nets else None,
     )
 
 
-# --- cables and addresses -------------------------------------------------------------------------
-
-_FORWARDS = (("ipv4.ip_forward", "1"),)
-# A bridge would else hand its packets to whatever rules the namespace has.
-_NO_BRIDGE_FILTER = tuple(
-    (f"bridge.bridge-nf-call-{tables}", "0") for tables in ("iptables", "ip6tables", "arptables")
-)
-# Packets are taken only from where the answer would go: nobody outside can claim a workload's
-# address at a router, and only who is on the management network gets an answer there.
-_STRICT = (("ipv4.conf.all.rp_filter", "1"),)
+def _subnets(spec: LabSpec, number: int, nets: dict[Family, numbers.Network]) -> Iterator[str]:
+    """The subnets that a router is in; the machines outside are behind the first one."""
+    for family, network in nets.items():
+        yield str(network)
+        if number == 0:
+            count = len(outside_machines(spec))
+            yield from (str(numbers.outside_subnet(family, index)) for index in range(count))
 
 
-class _Wiring:
-    """Collects cables and what each namespace does with its ends."""
-
-    def __init__(self) -> None:
-        self.cables: list[Cable] = []
-        self.scripts: dict[str, list[str]] = {}
-        self.sysctls: dict[str, tuple[tuple[str, str], ...]] = {}
-
-    def space(self, name: str, *sysctls: tuple[str, str]) -> None:
-        self.scripts[name] = ["link set lo up"]
-        self.sysctls[name] = sysctls
-
-    def bridge(self, space: str, name: str, address: str) -> None:
-        self.scripts[space] += [
-            f"link add {name} type bridge mcast_snooping 0",
-            f"addr add {address} dev {name}",
-            f"link set {name} up",
-        ]
-
-    def connect(
-        self, near: tuple[str, str], near_does: Sequence[str], far: tuple[str, str],
-        far_does: Sequence[str],
-    ) -> None:  # fmt: skip
-        """A cable; each end is brought up after its lines."""
-        self.cables.append(Cable(near, far))
-        for (space, interface), lines in ((near, near_does), (far, far_does)):
-            self.scripts[space] += [*lines, f"link set {interface} up"]
-
-
-def _wire(plan: Plan, links: Sequence[_Link]) -> Plan:
-    """The plan with its namespaces and cables."""
-    wiring = _Wiring()
-    for router in plan.routers:
-        wiring.space(router.space, *_FORWARDS, *_STRICT, *_NO_BRIDGE_FILTER)
-        length = router.subnet.partition("/")[2]
-        wiring.bridge(router.space, "rack", f"{router.address}/{length}")
-    for host in plan.hosts:
-        wiring.space(host.space)
-    by_rack = {router.rack: router.space for router in plan.routers}
-    for index, host in enumerate(plan.hosts):
-        port = f"host{index}"
-        wiring.connect(
-            (host.space, "eth0"), [f"addr add {host.address} dev eth0"],
-            (by_rack[host.rack], port), [f"link set {port} master rack"],
-        )  # fmt: skip
-    for link in links:
-        left, right = (f"{each}/31" for each in numbers.link(link.index))
-        ends = plan.routers[link.left], plan.routers[link.right]
-        near, far = f"link{link.right}", f"link{link.left}"
-        wiring.connect(
-            (ends[0].space, near), [f"addr add {left} dev {near}"],
-            (ends[1].space, far), [f"addr add {right} dev {far}"],
-        )  # fmt: skip
-    _wire_outside(plan, wiring)
-    _wire_store(plan, wiring)
-    for workload in plan.workloads:
-        wiring.space(workload.space)
-    spaces = tuple(
-        Space(name, tuple(script), wiring.sysctls[name]) for name, script in wiring.scripts.items()
-    )
-    return replace(plan, spaces=spaces, cables=tuple(wiring.cables))
-
-
-def _wire_outside(plan: Plan, wiring: _Wiring) -> None:
-    for index, machine in enumerate(plan.outside):
-        subnet = numbers.outside_subnet(index)
-        gateway = numbers.router_address(subnet)
-        port = f"out{index}"
-        wiring.space(machine.space)
-        wiring.connect(
-            (plan.routers[0].space, port), [f"addr add {gateway}/29 dev {port}"],
-            (machine.space, "eth0"), [f"addr add {machine.address}/29 dev eth0"],
-        )  # fmt: skip
-        wiring.scripts[machine.space].append(f"route add default via {gateway}")
-
-
-def _wire_store(plan: Plan, wiring: _Wiring) -> None:
-    """The management network: etcd's machine holds the bridge that all hosts are on."""
-    space = plan.store_space
-    if space is None:
-        return
-    wiring.space(space, *_STRICT, *_NO_BRIDGE_FILTER)
-    wiring.bridge(space, "mgmt", f"{store_address()}/16")
-    for index, host in enumerate(plan.hosts):
-        port = f"host{index}"
-        wiring.connect(
-            (host.space, "mgmt0"), [f"addr add {host.management}/16 dev mgmt0"],
-            (space, port), [f"link set {port} master mgmt"],
-        )  # fmt: skip
+def _neighbours(
+    family: Family, number: int, links: Sequence[_Link], asns: Sequence[int]
+) -> Iterator[Session]:
+    """A router's sessions with the other racks' routers."""
+    for each in links:
+        left, right = (str(end) for end in numbers.link(family, each.index))
+        if each.left == number:
+            yield Session(left, right, asns[each.right])
+        elif each.right == number:
+            yield Session(right, left, asns[each.left])

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from tortie.kernel import netns
-from tortie.lab.document import Service
+from tortie.lab.document import Family, Service
 from tortie.lab.plan import Plan
 from tortie.lab.state import Lab
-from tortie.model import kinds
+from tortie.model import kinds, net
 from tortie.model import resources as r
 from tortie.store import open_store
 from tortie.store.base import Store
@@ -52,6 +52,7 @@ class Result(Struct, frozen=True):
     port: int
     connected: bool
     answered_by: str | None
+    family: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +77,37 @@ def probe(
     """
     store = open_store(lab.record.outer_store_url)
     try:
-        addresses = endpoint_addresses(store)
+        found = {family: endpoint_addresses(store, family) for family in lab.plan.families}
     finally:
         store.close()
     wanted = [
         pair
-        for pair in pairs(lab.plan, addresses)
+        for family, addresses in found.items()
+        for pair in pairs(lab.plan, addresses, family)
         if sources(pair.source) and destinations(pair.destination)
     ]
     return attempt(wanted)
 
 
-def endpoint_addresses(store: Store) -> dict[str, str]:
-    """The first address of each workload (NAMESPACE/NAME) with an endpoint. Raises StoreError."""
+def endpoint_addresses(store: Store, family: Family = 4) -> dict[str, str]:
+    """The first address of a family of each workload (NAMESPACE/NAME). Raises StoreError."""
     found: dict[str, str] = {}
     for stored in read(store, kinds.BY_NAME["WorkloadEndpoint"]):
         endpoint = stored.resource
-        if isinstance(endpoint, r.WorkloadEndpoint) and endpoint.spec.ip_networks:
+        if isinstance(endpoint, r.WorkloadEndpoint):
             name = f"{endpoint.metadata.namespace or 'default'}/{endpoint.spec.workload}"
-            found.setdefault(name, endpoint.spec.ip_networks[0].partition("/")[0])
+            for text in endpoint.spec.ip_networks:
+                if net.parse_net(text).family == family:
+                    found.setdefault(name, text.partition("/")[0])
     return found
 
 
-def pairs(plan: Plan, addresses: dict[str, str]) -> list[Pair]:
-    """Every machine to every service of every other one."""
+def pairs(plan: Plan, addresses: dict[str, str], family: Family = 4) -> list[Pair]:
+    """Every machine to every service of every other one, by addresses of one family."""
     sources = [(each.name, each.space) for each in plan.workloads]
     sources += [(each.name, each.space) for each in plan.outside]
     served = [(each.name, addresses.get(each.name), each.serve) for each in plan.workloads]
-    served += [(each.name, each.address, each.serve) for each in plan.outside]
+    served += [(each.name, each.addresses.get(family), each.serve) for each in plan.outside]
     return [
         Pair(source, space, destination, address, service)
         for source, space in sources
@@ -146,7 +150,7 @@ class _Try:
         name = self.answer.decode(errors="replace").strip()
         return Result(
             pair.source, pair.destination, pair.service.protocol, pair.service.port,
-            self.connected, name or None,
+            self.connected, name or None, 6 if ":" in (pair.address or "") else 4,
         )  # fmt: skip
 
 

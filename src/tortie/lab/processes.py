@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from tortie.kernel import netns, process
-from tortie.lab import numbers, plan, routers, server
+from tortie.lab import frr, numbers, plan, routers, server, speakers
 from tortie.lab.document import Service
 from tortie.lab.launch import Launch, Runner
+from tortie.lab.speakers import Speaker
 from tortie.lab.state import Lab, run_dir
 
 Action = Callable[[bool], int]
@@ -37,9 +39,11 @@ def agent_task(host: str) -> str:
 
 def tasks(lab: Lab, runner: Runner) -> list[Task]:
     """All processes of a lab."""
-    found = [*_routers(lab), *_servers(lab)]
+    found = [*_routers(lab), *_speakers(lab), *_servers(lab)]
     if lab.plan.store_space is not None:
-        found.append(Task("store/etcd", lab.plan.store_space, _etcd(lab.directory)))
+        for member in range(lab.plan.etcd_members):
+            name = f"store/etcd-{member}" if member else "store/etcd"
+            found.append(Task(name, lab.plan.store_space, _etcd(lab, member)))
     for host in lab.plan.hosts:
         launch = Launch(
             node=host.name,
@@ -64,7 +68,10 @@ def _agent(runner: Runner, launch: Launch) -> Action:
 def _routers(lab: Lab) -> Iterator[Task]:
     for router in lab.plan.routers:
         where = lab.directory / "routers" / router.rack
-        config = router.config
+        if router.kind == "frr":
+            yield from _frr(router, where)
+            continue
+        config = routers.render(router.speech)
 
         def action(again: bool, where: Path = where, config: str = config) -> int:
             where.mkdir(parents=True, exist_ok=True)
@@ -74,6 +81,83 @@ def _routers(lab: Lab) -> Iterator[Task]:
             return _become(["bird", "-f", *files, *(["-R"] if again else [])], where)
 
         yield Task(f"router/{router.name}", router.space, action)
+
+
+def _frr(router: plan.Router, where: Path) -> Iterator[Task]:
+    """FRR is several programs, as a user of its own; that which speaks BGP counts as the router."""
+    for daemon, config in frr.render(router.speech).items():
+
+        def action(again: bool, daemon: str = daemon, config: str = config) -> int:
+            _give_to_frr(where)
+            file = where / f"{daemon}.conf"
+            file.write_text(config)
+            files = ["-f", str(file), "-i", f"{daemon}.pid", "-z", str(where / "zserv")]
+            more = {"zebra": ["-r", "-K", "30"], "bfdd": ["--bfdctl", str(where / "bfdd.sock")]}
+            command = [daemon, *files, "--vty_socket", str(where), *more.get(daemon, [])]
+            if daemon != "zebra":
+                _until_there(where / "zserv")
+            return _become(command, where)
+
+        kind = "router" if daemon == "bgpd" else daemon
+        yield Task(f"{kind}/{router.name}", router.space, action)
+
+
+def _give_to_frr(where: Path) -> None:
+    """Make a directory that FRR's user may write to, and reach; nobody may list those above it."""
+    where.mkdir(parents=True, exist_ok=True)
+    user = pwd.getpwnam("frr")
+    os.chown(where, user.pw_uid, user.pw_gid)
+    for above in (where.parent, where.parent.parent):
+        above.chmod(0o711)
+
+
+def _speakers(lab: Lab) -> Iterator[Task]:
+    for speaker in lab.plan.speakers:
+        where = lab.directory / "speakers" / speaker.name
+        run = _gobgp if speaker.kind == "gobgp" else _exabgp
+
+        def action(again: bool, run: _Speak = run, it: Speaker = speaker, at: Path = where) -> int:
+            at.mkdir(parents=True, exist_ok=True)
+            return run(it, at)
+
+        yield Task(f"speaker/{speaker.name}", speaker.space, action)
+        if speaker.kind == "gobgp" and speaker.originate:
+
+            def tell(again: bool, it: Speaker = speaker) -> int:
+                return _tell_gobgp(it)
+
+            yield Task(f"routes/{speaker.name}", speaker.space, tell)
+
+
+_Speak = Callable[[Speaker, Path], int]
+
+
+def _gobgp(speaker: Speaker, where: Path) -> int:
+    (where / "gobgpd.toml").write_text(speakers.gobgp(speaker))
+    listen = f"127.0.0.1:{speakers.GOBGP_PORT}"
+    command = ["gobgpd", "-f", "gobgpd.toml", "--api-hosts", listen, "--pprof-disable"]
+    return _become(command, where)
+
+
+def _exabgp(speaker: Speaker, where: Path) -> int:
+    (where / "exabgp.conf").write_text(speakers.exabgp(speaker))
+    os.environ.update({"exabgp.daemon.user": "root", "exabgp.log.level": "WARNING"})
+    os.environ.update({"exabgp.api.cli": "false", "exabgp.tcp.attempts": "0"})
+    return _become(["exabgp", "exabgp.conf"], where)
+
+
+def _tell_gobgp(speaker: Speaker) -> int:
+    """Tell GoBGP its routes, again and again: one that was killed has forgotten them."""
+    while True:
+        for command in speakers.gobgp_routes(speaker):
+            process.run(command, check=False)
+        time.sleep(1.0)
+
+
+def _until_there(path: Path, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _servers(lab: Lab) -> Iterator[Task]:
@@ -88,26 +172,38 @@ def _servers(lab: Lab) -> Iterator[Task]:
             yield Task(f"server/{name}", space, action)
 
 
-def _etcd(directory: Path) -> Action:
-    inside = f"http://{plan.store_address()}:{numbers.ETCD_PORT}"
-    peer = "http://127.0.0.1:2380"
+def _etcd(lab: Lab, member: int) -> Action:
+    """A member of the lab's etcd: all of them share a namespace, each has its own ports."""
+    port, peer_port = numbers.etcd_ports(member)
+    inside, peer = f"http://{plan.store_address()}:{port}", f"http://127.0.0.1:{peer_port}"
+    socket = plan.etcd_socket(member)
+    cluster = ",".join(
+        f"lab-{each}=http://127.0.0.1:{numbers.etcd_ports(each)[1]}"
+        for each in range(lab.plan.etcd_members)
+    )
 
     def action(again: bool) -> int:
         command = [
-            "etcd", "--name=lab", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn",
-            "--logger=zap", f"--listen-client-urls={inside},unix://{plan.ETCD_SOCKET}",
+            "etcd", f"--name=lab-{member}", f"--data-dir=etcd-{member}", "--unsafe-no-fsync",
+            "--log-level=warn", "--logger=zap", f"--listen-client-urls={inside},unix://{socket}",
             f"--advertise-client-urls={inside}", f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=lab={peer}",
+            f"--initial-advertise-peer-urls={peer}", f"--initial-cluster={cluster}",
         ]  # fmt: skip
-        (directory / plan.ETCD_SOCKET).unlink(missing_ok=True)
-        return _become(command, directory)
+        (lab.directory / socket).unlink(missing_ok=True)
+        return _become(command, lab.directory)
 
     return action
 
 
 def _become(command: list[str], where: Path) -> int:
     os.chdir(where)
-    os.execv(process.find(command[0]), command)
+    os.execv(find(command[0]), command)
+
+
+def find(name: str) -> str:
+    """Where a program of a lab is: FRR's are not on the PATH. Raises Missing."""
+    own = Path("/usr/lib/frr", name)
+    return str(own) if own.exists() else process.find(name)
 
 
 # --- ending them ------------------------------------------------------------------------------

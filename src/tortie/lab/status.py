@@ -65,12 +65,22 @@ def status(lab: Lab) -> Status:
         pid = _pid(tasks, f"router/{router.name}")
         said = "up" if pid else "down"
         machines.append(
-            Machine("router", router.name, router.rack, [router.address], said, router.space, pid)
+            Machine(
+                "router",
+                router.name,
+                router.rack,
+                [*router.addresses.values()],
+                said,
+                router.space,
+                pid,
+            )
         )
     for outer in lab.plan.outside:
         pid = _pid(tasks, f"server/{outer.name}")
         said = "up" if pid or not outer.serve else "down"
-        machines.append(Machine("outside", outer.name, "", [outer.address], said, outer.space, pid))
+        machines.append(
+            Machine("outside", outer.name, "", [*outer.addresses.values()], said, outer.space, pid)
+        )
     machines += _workloads(lab, tasks)
     where = str(lab.directory)
     return Status(lab.name, state, lab.record.outer_store_url, where, machines)
@@ -78,7 +88,7 @@ def status(lab: Lab) -> Status:
 
 def _addresses(host: Host) -> list[str]:
     management = [host.management] if host.management else []
-    return [host.address.partition("/")[0], *management]
+    return [*host.addresses.values(), *management]
 
 
 def _pid(tasks: Mapping[str, Running], name: str) -> int:

@@ -1,6 +1,6 @@
 """Store URLs: `memory:`, `sqlite:///path`, `etcd://[user:password@]host:port,...?ca=&cert=&key=`.
 
-Also `etcd+unix:///path`, an etcd server by its Unix socket: a lab's own, which has no address here.
+Also `etcd+unix:///path,/path`, etcd by its members' Unix sockets: a lab's, with no address here.
 
 What a URL says is decided here, without opening anything; no message repeats a password.
 """
@@ -28,20 +28,20 @@ class EtcdUrl:
     """An etcd URL, read. `endpoints` are (host, port); an IPv6 address has no brackets."""
 
     endpoints: tuple[tuple[str, int], ...]
-    """none if `socket` is given"""
+    """none if `sockets` are given"""
     user: str = ""
     password: str = field(default="", repr=False)
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     password_file: Path | None = None
-    socket: Path | None = None
-    """a Unix socket, instead of endpoints"""
+    sockets: tuple[Path, ...] = ()
+    """Unix sockets, instead of endpoints"""
 
     def targets(self) -> list[str]:
         """Where to connect to, as gRPC names it."""
-        if self.socket is not None:
-            return [f"unix:{self.socket}"]
+        if self.sockets:
+            return [f"unix:{each}" for each in self.sockets]
         return [
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.endpoints
         ]
@@ -76,10 +76,10 @@ def sqlite_path(url: str) -> Path:
 def parse_etcd(url: str) -> EtcdUrl:
     """Read an etcd URL. Raises UsageError."""
     if url.startswith(UNIX):
-        path = url.removeprefix(UNIX + "//")
-        if not re.fullmatch(r"(/[A-Za-z0-9._:-]+)+", path):
+        paths = url.removeprefix(UNIX + "//").split(",")
+        if not all(re.fullmatch(r"(/[A-Za-z0-9._:-]+)+", path) for path in paths):
             raise UsageError(f"'{redact(url)}' names no socket", f"write {UNIX}///path/to/socket")
-        return EtcdUrl((), socket=Path(path))
+        return EtcdUrl((), sockets=tuple(Path(path) for path in paths))
     rest, _, query = url.removeprefix("etcd:").partition("?")
     if not rest.startswith("//"):
         raise UsageError(f"'{redact(url)}' is no store URL", EXAMPLES)
@@ -101,7 +101,15 @@ def parse_etcd(url: str) -> EtcdUrl:
             "give both cert=FILE and key=FILE",
         )
     endpoints = tuple(_endpoint(text) for text in hosts.split(","))
-    return EtcdUrl(endpoints, unquote(user), unquote(password), **options)
+    return EtcdUrl(
+        endpoints,
+        unquote(user),
+        unquote(password),
+        ca=options.get("ca"),
+        cert=options.get("cert"),
+        key=options.get("key"),
+        password_file=options.get("password_file"),
+    )
 
 
 def endpoints(url: str) -> list[str]:
