@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tortie.dataplane.connections import ConnectionDriver, orphans
-from tortie.desired import ROUTE_PROTOCOL, Bgp, Desired, Endpoint, Filter, Report, Route
+from tortie.desired import ROUTE_PROTOCOL, Bgp, Desired, Endpoint, Filter, Floating, Report, Route
 from tortie.errors import KernelError
 from tortie.kernel.conntrack_fake import FakeConntrack
 from tortie.kernel.rtnetlink import Address, Change
@@ -73,6 +74,70 @@ def test_whose_connections_go(
     assert conntrack.forgotten == ([gone] if gone else [])
     assert driver.apply(desired(*after)) == Report()
     assert len(conntrack.forgotten) == bool(gone)
+
+
+E, F = "203.0.113.5", "203.0.113.6"
+FLOATS = {
+    "nothing changed": ({E: "10.65.0.1"}, {E: "10.65.0.1"}, set()),
+    "one came": ({}, {E: "10.65.0.1"}, set()),
+    "one of two left": ({E: "10.65.0.1", F: "10.65.0.1"}, {F: "10.65.0.1"}, {E}),
+    "it moved": ({E: "10.65.0.1"}, {E: "10.65.0.2"}, {E}),
+    "its endpoint is not here": ({E: "10.65.0.1"}, {E: "10.65.0.7"}, {E}),
+}
+
+
+def floating(external: dict[str, str]) -> Desired:
+    wanted = desired(WEB, API)
+    floats = tuple(Floating(outer, inner) for outer, inner in external.items())
+    return structs.replace(wanted, filter=structs.replace(wanted.filter, floating=floats))
+
+
+@pytest.mark.parametrize("what", FLOATS)
+def test_connections_of_a_floating_address_go_with_it(what: str) -> None:
+    before, after, gone = FLOATS[what]
+    conntrack = FakeConntrack()
+    driver = ConnectionDriver(conntrack, FakeNetlink())
+    driver.apply(floating(before))
+    conntrack.named = [frozenset({each, OUTSIDE}) for each in (E, F)]
+    assert driver.apply(floating(after)) == Report(changed=len(gone))
+    assert conntrack.count() == 2 - len(gone)
+
+
+@pytest.mark.parametrize(
+    ("now", "gone"),
+    [
+        pytest.param({E: "10.65.0.1"}, {F}, id="it stayed, the other left"),
+        pytest.param({E: "10.65.0.2"}, {E, F}, id="it moved, the other left"),
+    ],
+)
+def test_after_a_restart_those_go_to_whom_no_route_leads_as_before(
+    now: dict[str, str], gone: set[str]
+) -> None:
+    netlink = FakeNetlink()
+    first, _ = (netlink.add_link(f"tor{each}", up=True) for each in (1, 2))
+    for each in (E, F):
+        route = KernelRoute(f"{each}/32", "unicast", ROUTE_PROTOCOL, 0, index=first.index)
+        netlink.change([Change("add", route)])
+    there = KernelRoute(
+        f"{OUTSIDE}/32", "unicast", ROUTE_PROTOCOL, 0, index=first.index, gateway="192.0.2.9"
+    )
+    netlink.change([Change("add", there)])
+    conntrack = FakeConntrack([{E, OUTSIDE}, {F, OUTSIDE}])
+    driver = ConnectionDriver(conntrack, netlink)
+    driver.prepare()
+    wanted = floating(now)
+    bgp = structs.replace(wanted.bgp, originate=(*wanted.bgp.originate, f"{E}/32"))
+    assert driver.apply(structs.replace(wanted, bgp=bgp)) == Report(changed=len(gone))
+    assert {each for each in (E, F) if {each, OUTSIDE} in conntrack.named} == {E, F} - gone
+
+
+def test_a_block_behind_a_gateway_is_another_hosts() -> None:
+    conntrack = FakeConntrack([{"10.65.9.7", OUTSIDE}])
+    driver = ConnectionDriver(conntrack, FakeNetlink())
+    wanted = desired(WEB)
+    across = Route("10.65.9.0/26", gateway="192.0.2.9")
+    assert driver.apply(structs.replace(wanted, routes=(*wanted.routes, across))) == Report()
+    assert conntrack.count() == 1
 
 
 def test_what_could_not_be_forgotten_is_tried_again() -> None:

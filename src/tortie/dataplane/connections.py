@@ -51,7 +51,8 @@ class ConnectionDriver:
         names = {link.index: link.name for link in self._netlink.links()}
         for route in self._netlink.routes(ROUTE_PROTOCOL):
             address, _, length = route.prefix.partition("/")
-            if route.index in names and int(length) == _BITS[family_of(address)]:
+            single = int(length) == _BITS[family_of(address)]
+            if single and route.index in names and not route.gateway:
                 self._led[address] = names[route.index]
 
     def apply(self, desired: Desired) -> Report:
