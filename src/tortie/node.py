@@ -39,7 +39,7 @@ from tortie.kernel.nft import Nft
 from tortie.kernel.rtnetlink import Netlink, NetlinkPort
 from tortie.kernel.sysctl import Sysctl
 from tortie.model import kinds
-from tortie.plugins import node_address, tunnel, workload
+from tortie.plugins import node_address, planned, tunnel, workload
 from tortie.plugins.request import Request
 from tortie.store import open_store, url
 from tortie.store.addresses import server_addresses
@@ -184,7 +184,17 @@ def _host_routes(
                 return doors.reason(bird, prefix)
         raise BgpError(f"there is no /bgp/{what} here")
 
-    return {("POST", "workloads"): add, ("DELETE", "workloads"): remove, ("GET", "bgp"): bgp}
+    def restart(rest: str, body: object) -> object:
+        if rest != "restart":
+            raise BgpError(f"there is no /bgp/{rest} here")
+        return {"late": planned.announced(store, node, bird.restart)}
+
+    return {
+        ("POST", "workloads"): add,
+        ("DELETE", "workloads"): remove,
+        ("GET", "bgp"): bgp,
+        ("POST", "bgp"): restart,
+    }
 
 
 def host_facts(netlink: NetlinkPort, secrets_dir: Path) -> HostFacts:

@@ -27,6 +27,7 @@ _IDLE = Bgp(router_id="127.0.0.1", local_as=64512)
 
 _SETTLE = 10.0  # seconds for BIRD to start, or to run by a new configuration
 _POLL = 0.02  # seconds
+_BACK = 30.0  # seconds for the sessions of a restarted BIRD to be up again
 _DEAF = 3  # silent liveness checks in a row, after which a BIRD that lives counts as hung
 
 _PROTOCOL = re.compile(r"^protocol [a-z]+ (\w+) \{", re.ASCII | re.MULTILINE)
@@ -46,6 +47,7 @@ class BirdDriver:
         """what BIRD was last told"""
         self._confirmed: str | None = None
         self._silent = 0
+        self._restarting = False
 
     def prepare(self) -> None:
         """Start the BIRD that ran before if it is dead, by its last configuration. Raises Missing.
@@ -66,6 +68,8 @@ class BirdDriver:
         """
         if desired.bgp is None and not self.config.exists():
             return Report()
+        if self._restarting:
+            raise BgpError("BIRD is being restarted; what is new follows")
         try:
             text = render(desired.bgp or _IDLE, desired.node, self.directory)
         except ValueError as error:
@@ -91,7 +95,10 @@ class BirdDriver:
         """Whether our BIRD answers: under a millisecond.
 
         Raises BgpError while one lives but does not answer; after the third time it counts as dead.
+        One that is being restarted counts as alive.
         """
+        if self._restarting:
+            return True
         try:
             self.control.status()
         except BgpError as error:
@@ -108,6 +115,36 @@ class BirdDriver:
     def sessions(self) -> list[Session]:
         """The BGP sessions of this host; none if it never had BGP. Raises BgpError."""
         return self.control.sessions() if self.config.exists() else []
+
+    def restart(self) -> None:
+        """A planned restart: BIRD ends and starts, while its peers and the kernel keep all routes.
+
+        It ends without a word, so that graceful restart begins at once; a peer whose session has
+        BFD must take silence as a graceful restart too (`Bfd.graceful`), or it forgets the routes
+        until the session is back. Waits for the sessions, and their BFD, that were up before.
+        Raises BgpError.
+        """
+        if not self.config.exists() or not self.alive():
+            raise BgpError("no BIRD of ours runs here")
+        old = self._pid()
+        wanted = self._up()
+        self._restarting = True
+        try:
+            self.control.restart_gracefully()
+            if not _until(lambda: self._pid() != old, _SETTLE):
+                raise BgpError(f"BIRD (process {old}) does not end")
+            self._start(recover=True)
+        finally:
+            self._restarting = False
+        if not _until(lambda: wanted <= self._up(), _BACK):
+            lost = ", ".join(sorted(wanted - self._up()))
+            raise BgpError(f"BIRD was restarted, but not all is up again: {lost}")
+
+    def _up(self) -> set[str]:
+        """The sessions, and the addresses whose BFD, are up."""
+        sessions = {each.name for each in self.control.sessions() if each.state == "Established"}
+        watched = self.control.watched() if any(peer.bfd for peer in self.bgp.peers) else {}
+        return sessions | {f"BFD with {peer}" for peer, state in watched.items() if state == "Up"}
 
     def stop(self) -> None:
         """Take this host out of BGP for good: peers and kernel forget its routes, BIRD ends.

@@ -108,6 +108,11 @@ class BirdControl:
                 return False
             raise
 
+    def watched(self) -> dict[str, str]:
+        """The addresses that BFD watches, with its state: Up, Init, Down. Raises BgpError."""
+        rows = [text.split() for code, text in self.command("show bfd sessions") if code == 1020]
+        return {row[0]: row[2] for row in rows if len(row) > 2 and row[0][0] in "0123456789abcdef"}
+
     def configure(self) -> None:
         """Read the configuration file again and run by it. Raises BgpError with what was wrong."""
         try:

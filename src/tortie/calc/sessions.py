@@ -18,6 +18,8 @@ from tortie.model import net, selector
 from tortie.model import resources as r
 
 UPSTREAM_ANNOTATION = "tortie.dev/upstream"
+RESTART_ANNOTATION = "tortie.dev/bgp-restart"
+"""of a Node, `true` while its BGP restarts as planned: BFD's silence does not mean death then"""
 RESTART_SECONDS = 120
 MAX_PREFIXES = 100_000
 
@@ -85,7 +87,7 @@ class Sessions:
                     kind="mesh",
                     source_address=self._own[family],
                     password=password,
-                    bfd=_bfd(config.node_mesh_bfd),
+                    bfd=_bfd(config.node_mesh_bfd, self._me, other),
                     restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
                 )  # fmt: skip
 
@@ -140,7 +142,8 @@ class Sessions:
                 cluster_id(other),
             )  # fmt: skip
             family = net.parse_address(address).family
-            yield replace(session, passive=address > self._own[family])
+            bfd = _bfd(peer.spec.bfd, self._me, other)
+            yield replace(session, passive=address > self._own[family], bfd=bfd)
 
     def _session(
         self,
@@ -174,7 +177,7 @@ class Sessions:
             restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
             allow_local_as=spec.num_allowed_local_as_numbers or 0,
             filters=tuple(bgp_filters.safe_name(name) for name in spec.filters),
-            bfd=_bfd(spec.bfd),
+            bfd=_bfd(spec.bfd, self._me),
             reachable_by=spec.reachable_by,
             max_prefixes=spec.max_prefixes or MAX_PREFIXES,
         )  # fmt: skip
@@ -239,8 +242,12 @@ def _subnets(node: r.Node) -> Iterator[net.Net]:
             yield net.parse_net(text)
 
 
-def _bfd(given: r.Bfd | None) -> d.Bfd | None:
-    return d.Bfd(net.milliseconds(given.interval), given.multiplier) if given else None
+def _bfd(given: r.Bfd | None, *ends: r.Node) -> d.Bfd | None:
+    """BFD between nodes, of which one may be about to restart."""
+    if given is None:
+        return None
+    restarts = any(each.metadata.annotations.get(RESTART_ANNOTATION) == "true" for each in ends)
+    return d.Bfd(net.milliseconds(given.interval), given.multiplier, restarts)
 
 
 def _name(kind: str, name: str, address: str) -> str:

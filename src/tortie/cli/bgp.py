@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from tortie.cli.node import ask
-from tortie.cli.output import Column, Form, complain, form_option, show
+from tortie.cli.output import Column, Form, complain, form_option, say, show
 from tortie.cli.routes import routes, why
 from tortie.cli.where import agents, hosts_of
+from tortie.errors import UsageError
 
 Session = Mapping[str, Any]
 _NODE: Column[Session] = Column("NODE", lambda each: each.get("node"))
@@ -79,3 +80,27 @@ def status(ctx: click.Context, node: str | None, form: Form) -> None:
         )
     if failed:
         ctx.exit(1)
+
+
+@bgp.command()
+@click.option("--node", metavar="NAME", help="Of this host of the lab.")
+def restart(node: str | None) -> None:
+    """Restart BIRD on this host without losing a route.
+
+    Peers and the kernel keep all routes meanwhile (graceful restart). The other hosts are told
+    before, so that BFD does not take it for a failure; a router that is no node of ours cannot be
+    told, and where it speaks BFD with this host it forgets its routes for a second or two.
+
+    \b
+    tortie bgp restart
+    """
+    from tortie import client
+
+    asked = hosts_of(agents(), node)
+    if len(asked) > 1:
+        raise UsageError("this is a lab of several hosts", "say which: --node NAME")
+    ((_, socket),) = asked
+    answer = client.call("POST", "/bgp/restart", at=socket, timeout=60.0)
+    for name in answer["late"]:
+        complain(f"note: node {name} did not say that it knew of it")
+    say("BIRD was restarted; all its sessions are up again")
