@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ipam_churn
 from ipam_churn import NODES, POOL, POOL6, known, read_log
 from ipam_replay import Replay, overlaps
 from store.etcd_server import EtcdServer
