@@ -13,6 +13,7 @@ from cli_rig import Said as Ran
 from cli_rig import Shell
 from validation import Data, make, workload
 
+from tortie.calc.secrets import NAMESPACES
 from tortie.cli.columns import COLUMNS, WIDE, Row, columns
 from tortie.cli.objects import labels_of
 from tortie.cli.output import text_of
@@ -21,6 +22,7 @@ from tortie.model import kinds
 from tortie.model import resources as r
 from tortie.model.manifest import load
 from tortie.model.validate import normalise
+from tortie.model.validate_secret import PASSWORDS_IN
 from tortie.store.base import Put
 
 
@@ -234,6 +236,8 @@ SHOWN = [
      {"STRICT": "yes", "MAX-BLOCKS": "4", "COOLDOWN": "0", "AUTO-BLOCKS": "no", "GRACE": "5m"}),
     ("IPPool", {"cidr": "10.0.0.0/16", "vxlanMode": "CrossSubnet", "natOutgoing": True}, {},
      {"VXLAN": "CrossSubnet", "NAT": "yes", "USES": "Workload,Tunnel", "MODE": "Automatic"}),
+    ("Node", {"ipv4VXLANTunnelAddr": "10.65.0.1", "ipv6VXLANTunnelAddr": "fd00::1"}, {},
+     {"TUNNEL": "10.65.0.1,fd00::1"}),
     ("Secret", None, {"stringData": {"b": "hunter2"}, "data": {"a": ""}},
      {"TYPE": "Opaque", "KEYS": "a,b"}),
     ("WorkloadEndpoint", {"node": "a1", "orchestrator": "lab", "workload": "web",
@@ -404,3 +408,24 @@ def test_a_secret_with_a_fault_is_not_told(world: Shell, verb: str, wrong: str) 
     said = world(verb, "-f", "-", stdin=f"{head}{wrong}\n")
     assert said.code != 0
     assert silent(said)
+
+
+PEER = """\
+apiVersion: projectcalico.org/v3
+kind: BGPPeer
+metadata: {name: rack}
+spec: {peerIP: 172.16.0.1, asNumber: 65001, password: {secretKeyRef: {name: bgp, key: uplink}}}
+"""
+
+
+def test_a_peer_whose_secret_is_not_there_is_taken_with_a_note(world: Shell) -> None:
+    assert PASSWORDS_IN == NAMESPACES
+    said = world("apply", "-f", "-", stdin=PEER)
+    assert said.code == 0
+    note = "note: BGPPeer rack waits for a Secret bgp with the key uplink"
+    assert said.err.startswith(note)
+    elsewhere = SECRET.replace("tortie-system", "shop")
+    assert world("apply", "-f", "-", stdin=f"{PEER}---\n{elsewhere}").err.startswith(note)
+    assert world("apply", "-f", "-", stdin=f"{PEER}---\n{SECRET}").err == ""
+    optional = PEER.replace("key: uplink}", "key: none, optional: true}")
+    assert world("apply", "-f", "-", stdin=optional).err == ""

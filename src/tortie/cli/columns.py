@@ -35,7 +35,8 @@ COLUMNS: Mapping[str, Cells] = {
     "Node": (
         ("AS", "spec.bgp.as_number"), ("IPV4", "spec.bgp.ipv4_address"),
         ("IPV6", "spec.bgp.ipv6_address"), _STATE,
-        WIDE, ("ENDPOINTS", "@endpoints"), ("VERSION", "@version"), _REASON, _LABELS,
+        WIDE, ("TUNNEL", "@tunnel"), ("ENDPOINTS", "@endpoints"), ("VERSION", "@version"),
+        _REASON, _LABELS,
     ),
     "BGPConfiguration": (
         ("AS", "spec.as_number"), ("MESH", "spec.node_to_node_mesh_enabled"),
@@ -330,6 +331,14 @@ def _floating(row: Row) -> Sequence[str]:
     return [f"{each.external_ip}={each.internal_ip}" for each in row.resource.spec.ip_nats]
 
 
+def _tunnel(row: Row) -> Sequence[str]:
+    """A node's own addresses within VXLAN."""
+    if not isinstance(row.resource, r.Node):
+        return ()
+    spec = row.resource.spec
+    return [each for each in (spec.ipv4_vxlan_tunnel_addr, spec.ipv6_vxlan_tunnel_addr) if each]
+
+
 def _uses(row: Row) -> Sequence[str]:
     if not isinstance(row.resource, r.IPPool):
         return ()
@@ -366,5 +375,6 @@ _MADE: Mapping[str, Callable[[Row], object]] = {
     "reserved": _count("reserved_cidrs"),
     "floating": _floating,
     "uses": _uses,
+    "tunnel": _tunnel,
     "default": lambda row: row.resource.metadata.annotations.get("tortie.dev/default"),
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tortie.model import kinds
 from tortie.model import resources as r
 from tortie.model.validate_rules import BUILT_IN_PROFILE
+from tortie.model.validate_secret import PASSWORDS_IN
 
 if TYPE_CHECKING:
     from tortie.store.base import Store
@@ -24,7 +25,7 @@ SAYING = (r.KubernetesNetworkPolicy, r.ClusterNetworkPolicy, r.Namespace, r.Feli
 
 def of_applied(store: Store, given: Sequence[r.Resource]) -> list[str]:
     """The notes on resources that have just been written. Raises StoreError."""
-    found = _without_profile(store, given)
+    found = _without_profile(store, given) + _without_password(store, given)
     if not any(isinstance(each, SAYING) for each in given):
         return found
     world = []
@@ -51,6 +52,41 @@ def _without_profile(store: Store, given: Sequence[r.Resource]) -> list[str]:
         for name in each.spec.profiles
         if name not in known
     ]
+
+
+def _without_password(store: Store, given: Sequence[r.Resource]) -> list[str]:
+    """Sessions whose password's Secret does not exist: they are not run."""
+    wanted = [(each, found) for each in given if (found := _reference(each))]
+    if not wanted:
+        return []
+    known = set()
+    for entry in store.list(kinds.prefix(kinds.BY_NAME["Secret"])).entries:
+        try:
+            secret = kinds.decode(entry.value)
+        except kinds.Undecodable:
+            continue  # hosts hold because of it, and say so
+        if isinstance(secret, r.Secret) and secret.metadata.namespace in PASSWORDS_IN:
+            known |= {(secret.metadata.name, key) for key in secret.data}
+    return [
+        f"note: {kinds.kind_of(each).name} {each.metadata.name} waits for a Secret"
+        f" {reference.name} with the key {reference.key}, in namespace {' or '.join(PASSWORDS_IN)}:"
+        " until then its sessions are left out"
+        for each, reference in wanted
+        if (reference.name, reference.key) not in known
+    ]
+
+
+def _reference(resource: r.Resource) -> r.SecretKeyRef | None:
+    """The Secret that its password must be in."""
+    match resource:
+        case r.BGPPeer(spec=peer):
+            password = peer.password
+        case r.BGPConfiguration(spec=configuration):
+            password = configuration.node_mesh_password
+        case _:
+            return None
+    found = password.secret_key_ref if password else None
+    return None if found is None or found.optional else found
 
 
 def of_files(given: Sequence[r.Resource]) -> list[str]:

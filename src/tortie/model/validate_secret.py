@@ -18,6 +18,8 @@ from tortie.model.words import quote
 
 HIDDEN = "(hidden)"
 """What is shown in place of every value."""
+PASSWORDS_IN = ("tortie-system", "calico-system", "kube-system")
+"""The namespaces in which a Secret with a password is looked for, in order."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """kubectl keeps the whole Secret in this annotation, in the clear."""
 MAX_SIZE = 1024 * 1024
