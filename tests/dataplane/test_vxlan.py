@@ -374,3 +374,16 @@ def test_routes_by_the_tunnel_come_after_it(kernel: Netlink, family: Family) -> 
         ip(f"link delete {want.device}")
     RouteDriver(kernel).apply(whole)
     assert {route.kind for route in kernel.routes(84)} == {"blackhole"}
+
+
+@pytest.mark.kernel
+def test_where_ipv6_does_not_fit_its_settings_are_left_alone_and_made_when_it_does(
+    kernel: Netlink,
+) -> None:
+    driver, sysctl = VxlanDriver(kernel, Sysctl()), Sysctl()
+    off = "net/ipv6/conf/vxlan.tortie/disable_ipv6"
+    for mtu, expected in ((1250, None), (1450, "1"), (1250, None), (1450, "1")):
+        want = replace(OWN[4], mtu=mtu)
+        driver.apply(desired(want))
+        settled(kernel, want)
+        assert sysctl.read(off) == expected

@@ -7,7 +7,7 @@ asked for. The interfaces are ours by their names, VXLAN_DEVICES: what else has 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from tortie.dataplane.problems import as_error
@@ -115,19 +115,24 @@ class VxlanDriver:
         if link is None:
             link, changed = self._made(want), 1
             addresses = ()
+        # First the MTU: IPv6 comes and goes with it, and so do its settings.
+        changed += self._change(_of_link(want, link))
         changed += len(self._sysctl.ensure(self._settings(want)))
         changes = [
-            *_of_link(want, link),
             *_of_addresses(want, link.index, addresses),
             *_of_neighbours(want, link.index, self._netlink.neighbours(link.index)),
             *_of_forwards(want, link.index, self._netlink.forwards(link.index)),
         ]
         if not link.up:
             changes.append(Change("replace", LinkState(link.index, up=True)))
+        return changed + self._change(changes)
+
+    def _change(self, changes: Sequence[Change]) -> int:
+        """Raises KernelError that names what was refused."""
         refusals = self._netlink.change(changes)
         if refusals:
             raise as_error("not all could be set", [str(each) for each in refusals])
-        return changed + len(changes)
+        return len(changes)
 
     def _made(self, want: Vxlan) -> Link:
         new = NewVxlan(want.device, _parameters(want), want.mac, want.mtu)
@@ -147,15 +152,16 @@ class VxlanDriver:
         raise KernelError("somebody removed it at once")
 
     def _settings(self, want: Vxlan) -> dict[str, str]:
-        """The sysctls of the interface. Those of a family that the host has not are left out."""
+        """The sysctls of the interface. One too small for IPv6 has none of IPv6."""
         settings = {key.format(want.device): value for key, value in _SETTINGS[want.family].items()}
         if want.family == 4:
             # Who has moved is heard by the tunnel before the way to it is known here. The kernel
             # takes the larger of `all` and this: where all is strict (1), loose (2).
             strict = self._sysctl.read(_RP_FILTER.format("all")) not in ("0", None)
             settings[_RP_FILTER.format(want.device)] = "2" if strict else "0"
-            if self._sysctl.read("net/ipv6/conf/all/forwarding") is None:
-                del settings[f"net/ipv6/conf/{want.device}/disable_ipv6"]
+            off = f"net/ipv6/conf/{want.device}/disable_ipv6"
+            if self._sysctl.read(off) is None:
+                del settings[off]
         return settings
 
 
