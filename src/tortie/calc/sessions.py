@@ -120,8 +120,8 @@ class Sessions:
                     yield from self._to_node(peer, other)
             elif spec.peer_ip:
                 yield from self._to_address(peer)
-        elif spec.peer_selector and spec.reverse_peering != "Manual" and self._is(spec):
-            # The other end, so that nobody has to write it twice.
+        if spec.peer_selector and spec.reverse_peering != "Manual" and self._is(spec):
+            # The other end, so that nobody has to write it twice. A node may be at both ends.
             for other in self._others():
                 if _applies(spec, other):
                     yield from self._to_node(peer, other)
