@@ -113,6 +113,37 @@ def test_an_empty_block_of_another_node_is_taken_over_after_a_minute() -> None:
     }
 
 
+def test_a_block_is_not_taken_over_before_it_has_been_empty_for_a_minute() -> None:
+    store = world(TWO, settings(strict_affinity=True, ip_cooldown_seconds=0))
+    clock = Clock()
+    allocator = Allocator(store, clock=clock)
+    for host in ("a1", "b1"):
+        allocator.assign(host, host, 2)
+        allocator.release(host)
+    clock.now += 59
+    with pytest.raises(IpamError, match="strict affinity"):
+        allocator.assign("c1", "c")
+    clock.now += 1
+    assert allocator.assign("c1", "c")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_block_of_nobodys_with_addresses_of_another_node_is_not_taken(strict: bool) -> None:
+    store = world(TWO, settings(strict_affinity=strict))
+    allocator = Allocator(store)
+    for host in ("a1", "b1"):
+        allocator.assign(host, host)
+    allocator.release_node("a1")
+    if strict:
+        with pytest.raises(IpamError, match="strict affinity"):
+            allocator.assign("c1", "c")
+    else:
+        assert allocator.assign("c1", "c")
+    assert {host for host, _, _ in claims(store)} == {"b1"}
+    assert allocator.assign("a1", "again")
+    assert {host for host, _, _ in claims(store)} == {"a1", "b1"}
+
+
 def test_the_addresses_of_a_block_taken_over_still_cool_down() -> None:
     store = world(TWO, settings(strict_affinity=True, ip_cooldown_seconds=600))
     clock = Clock()
@@ -280,13 +311,19 @@ def test_a_list_is_released_handle_by_handle_each_whole_or_not_at_all() -> None:
     assert (allocator.held("a"), len(allocator.held("b"))) == ([], 6)
 
 
-def test_what_was_assigned_anew_is_not_released_by_an_old_word() -> None:
+@pytest.mark.parametrize("way", ["any", "address", "block"])
+def test_what_was_assigned_anew_is_not_released_by_an_old_word(way: str) -> None:
     clock = Clock()
     one = pool("one", "10.9.0.0/32", block_size=32)
     allocator = Allocator(world(one, settings(ip_cooldown_seconds=0)), clock=clock)
     old: list[Claimed] = []
     for turn in range(4):
-        allocator.assign("a1", "h")
+        if way == "address":
+            allocator.assign_address("10.9.0.0", "a1", "h")
+        else:
+            if way == "block":
+                allocator.claim_block("a1", "10.9.0.0/32")
+            allocator.assign("a1", "h")
         (mine,) = allocator.claimed("h")
         for each in old:
             assert allocator.release_all([each]).refused
