@@ -57,7 +57,7 @@ def desired_for(
         bgp=bgp,
         refused=refused,
         notes=(
-            *peering.notes(bgp),
+            *peering.notes(world, node, bgp),
             *nat.notes(world, node, firewall, fabric),
             *tunnels.notes(world, node, interfaces, mtus),
         ),

@@ -63,7 +63,7 @@ def bgp(
         filters=bgp_filters.filters(
             sessions.filters, (name for peer in peers for name in sessions.wanted(peer))
         ),
-        communities=_communities(config),
+        communities=_communities(world, config),
         services=advertised.announced(world, me, cluster(world)),
         service_nets=advertised.ranges(cluster(world)),
         not_in_kernel=tunnels.carried(world),
@@ -71,10 +71,23 @@ def bgp(
     )
 
 
-def notes(bgp: d.Bgp | None) -> tuple[str, ...]:
+def notes(world: World, node: str, bgp: d.Bgp | None) -> tuple[str, ...]:
     """What is not as somebody asked for, in words for people."""
-    withheld = bgp.withheld if bgp else ()
-    return tuple(f"BGP peer {name} is left out: {why}" for name, why in withheld)
+    if bgp is None:
+        return ()
+    config = of_node(world, node)
+    unknown = sorted(
+        {
+            name
+            for each in config.prefix_advertisements
+            for name in each.communities
+            if _value(world, config, name) is None
+        }
+    )
+    return (
+        *(f"BGP peer {name} is left out: {why}" for name, why in bgp.withheld),
+        *(f"nothing is told with the community {name}: it is not defined" for name in unknown),
+    )
 
 
 def _strays(own_blocks: Iterable[str], endpoints: Iterable[d.Endpoint]) -> list[str]:
@@ -88,17 +101,24 @@ def _strays(own_blocks: Iterable[str], endpoints: Iterable[d.Endpoint]) -> list[
     )
 
 
-def _communities(config: r.BGPConfigurationSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _communities(
+    world: World, config: r.BGPConfigurationSpec
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What is given to the prefixes that are told: names of communities are resolved."""
-    named = {each.name: each.value for each in config.communities}
-    return tuple(
-        (
-            net.parse_net(each.cidr).text,
-            tuple(dict.fromkeys(named.get(name, name) for name in each.communities)),
-        )
-        for each in config.prefix_advertisements
-        if each.communities
-    )
+    found = []
+    for each in config.prefix_advertisements:
+        values = (_value(world, config, name) for name in each.communities)
+        if known := tuple(dict.fromkeys(value for value in values if value is not None)):
+            found.append((net.parse_net(each.cidr).text, known))
+    return tuple(found)
+
+
+def _value(world: World, config: r.BGPConfigurationSpec, community: str) -> str | None:
+    """The value of a community: by the node's names, then the cluster's."""
+    if ":" in community:
+        return community
+    named = (*config.communities, *cluster(world).communities)
+    return next((each.value for each in named if each.name == community), None)
 
 
 def _router_id(node: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha1
 from itertools import groupby
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from tortie import desired as d
 from tortie.calc import bgp_filters, secrets
-from tortie.calc.bgp_settings import as_number, cluster, cluster_id, port
+from tortie.calc.bgp_settings import DEFAULT_PORT, as_number, cluster, cluster_id, port
 from tortie.calc.routing import node_addresses
 from tortie.calc.secrets import Withheld
-from tortie.calc.world import World
+from tortie.calc.world import World, node_cidrs
 from tortie.model import net, selector
 from tortie.model import resources as r
 
@@ -22,6 +24,14 @@ RESTART_ANNOTATION = "tortie.dev/bgp-restart"
 """of a Node, `true` while its BGP restarts as planned: BFD's silence does not mean death then"""
 RESTART_SECONDS = 120
 MAX_PREFIXES = 100_000
+MAX_HOPS = 254  # by which TTL security can still tell anybody apart
+
+
+class _Asked(NamedTuple):
+    """A session that somebody asks for; `lacks` says why it cannot be had, if so."""
+
+    session: d.BgpPeer
+    lacks: str = ""
 
 
 class Sessions:
@@ -32,24 +42,36 @@ class Sessions:
         self._world = world
         self._me = me
         self._own = node_addresses(me)
+        self._mine = set(node_cidrs(me))
+        """all addresses of this node, as CIDRs"""
+        self._nodes = {
+            address: other for other in self._others() for address in node_addresses(other).values()
+        }
         self._files = files
         self._withheld: dict[str, str] = {}
 
     def peers(self) -> tuple[d.BgpPeer, ...]:
         """One session for each remote address and port. An explicit peer stands before the mesh;
-        of several explicit ones that differ the first by name counts, the others are left out."""
+        of several explicit ones that differ the first by name counts, the others are left out.
+
+        Where the one that counts cannot be had no other takes its place: it might have no password.
+        """
         found = [*self._configured(), *self._mesh()]
-        found.sort(key=lambda peer: (peer.address, peer.port, peer.kind == "mesh", peer.shown))
+        found.sort(
+            key=lambda each: (*_where(each), each.session.kind == "mesh", each.session.shown)
+        )
         chosen = []
-        for _, group in groupby(found, lambda peer: (peer.address, peer.port)):
+        for _, group in groupby(found, _where):
             first, *others = group
-            chosen.append(first)
+            if lacks := first.lacks or _no_speaker(first.session.address):
+                self._leave_out(first.session, lacks)
+            else:
+                chosen.append(first.session)
             for other in others:
-                if other.kind != "mesh" and _speaks(other) != _speaks(first):
-                    self._withheld.setdefault(
-                        other.shown, f"BGPPeer {first.shown} says otherwise of {first.address}"
-                    )
-        return tuple(sorted(chosen, key=lambda peer: (peer.kind == "mesh", peer.name)))
+                if why := _instead(first, other):
+                    self._leave_out(other.session, why)
+        chosen.sort(key=lambda peer: (peer.kind == "mesh", peer.name))
+        return tuple(self._one_way(chosen))
 
     def withheld(self) -> tuple[tuple[str, str], ...]:
         """(peer, why) of each session that is left out; to be asked after `peers`."""
@@ -60,9 +82,23 @@ class Sessions:
         safe = {bgp_filters.safe_name(name): name for name in self.filters}
         return (safe[name] for name in peer.filters)
 
+    def _leave_out(self, session: d.BgpPeer, why: str) -> None:
+        self._withheld.setdefault(session.shown, why)
+
+    def _one_way(self, sessions: Iterable[d.BgpPeer]) -> Iterator[d.BgpPeer]:
+        """Those with one and the same gateway to an address: the first one's."""
+        gateways: dict[str, d.BgpPeer] = {}
+        for each in sessions:
+            first = gateways.setdefault(each.address, each) if each.reachable_by else each
+            if first.reachable_by == each.reachable_by:
+                yield each
+            else:
+                why = f"BGPPeer {first.shown} reaches {each.address} by another gateway"
+                self._leave_out(each, why)
+
     # --- the mesh -----------------------------------------------------------------------------
 
-    def _mesh(self) -> Iterator[d.BgpPeer]:
+    def _mesh(self) -> Iterator[_Asked]:
         """Every node to every other, but for route reflectors."""
         config = cluster(self._world)
         if config.node_to_node_mesh_enabled is False or cluster_id(self._me):
@@ -78,7 +114,7 @@ class Sessions:
                 continue
             for address in self._shared(other):
                 family = net.parse_address(address).family
-                yield self._basic(
+                session = self._basic(
                     _name("mesh", other.metadata.name, address), other.metadata.name, address,
                     as_number(self._world, other), as_number(self._world, self._me),
                     port(self._world, other),
@@ -90,20 +126,20 @@ class Sessions:
                     bfd=_bfd(config.node_mesh_bfd, self._me, other),
                     restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
                 )  # fmt: skip
+                yield _Asked(session)
 
     # --- what BGPPeers ask for ----------------------------------------------------------------
 
-    def _configured(self) -> Iterator[d.BgpPeer]:
+    def _configured(self) -> Iterator[_Asked]:
         for peer in self._world.all(r.BGPPeer).values():
+            password, lacks = None, ""
             try:
                 password = secrets.password(self._world, peer.spec.password, self._files)
                 self._require_filters(peer)
             except Withheld as error:
-                if any(self._to_whom(peer)):
-                    self._withheld[peer.metadata.name] = str(error)
-                continue
+                lacks = str(error)
             for each in self._to_whom(peer):
-                yield replace(each, password=password)
+                yield _Asked(replace(each, password=password), lacks)
 
     def _require_filters(self, peer: r.BGPPeer) -> None:
         """Without its filters a session might bring or tell what it must not."""
@@ -131,9 +167,15 @@ class Sessions:
         return selector.parse(spec.peer_selector).matches(self._me.metadata.labels)
 
     def _to_address(self, peer: r.BGPPeer) -> Iterator[d.BgpPeer]:
+        """To an address, which may be a node's: then that is known by its cluster and its port."""
         remote, there = net.parse_peer(peer.spec.peer_ip)
-        if remote.family in self._own and remote.text not in self._own.values():
-            yield self._session(peer, remote.text, there or 179, peer.spec.as_number, None)
+        if remote.family not in self._own or net.parse_net(remote.text).text in self._mine:
+            return
+        node = self._nodes.get(remote.text)
+        usual = port(self._world, node) if node else DEFAULT_PORT
+        number = peer.spec.as_number or (as_number(self._world, node) if node else None)
+        reflector = cluster_id(node) if node else None
+        yield self._session(peer, remote.text, there or usual, number, reflector)
 
     def _to_node(self, peer: r.BGPPeer, other: r.Node) -> Iterator[d.BgpPeer]:
         for address in self._shared(other):
@@ -142,8 +184,7 @@ class Sessions:
                 cluster_id(other),
             )  # fmt: skip
             family = net.parse_address(address).family
-            bfd = _bfd(peer.spec.bfd, self._me, other)
-            yield replace(session, passive=address > self._own[family], bfd=bfd)
+            yield replace(session, passive=address > self._own[family])
 
     def _session(
         self,
@@ -172,7 +213,7 @@ class Sessions:
             reflector_client=reflects,
             cluster_id=mine if reflects else None,
             source_address=own if spec.source_address != "None" else None,
-            ttl_security=spec.ttl_security or 0,
+            ttl_security=min(spec.ttl_security or 0, MAX_HOPS),
             keepalive=net.seconds(keepalive) if keepalive else None,
             restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
             allow_local_as=spec.num_allowed_local_as_numbers or 0,
@@ -230,9 +271,36 @@ def _applies(spec: r.BGPPeerSpec, node: r.Node) -> bool:
     return selector.parse(spec.node_selector).matches(node.metadata.labels)
 
 
+def _where(asked: _Asked) -> tuple[str, int]:
+    return asked.session.address, asked.session.port
+
+
+def _instead(first: _Asked, other: _Asked) -> str:
+    """Why a session is not had, while another one to the same address is asked for before it; ""
+    if nobody misses it."""
+    winner, loser = first.session, other.session
+    if loser.kind == "mesh":
+        if winner.kind == "mesh":
+            return f"node {winner.shown} has the same address, {winner.address}"
+        return ""
+    if first.lacks and winner.shown != loser.shown:
+        return f"BGPPeer {winner.shown}, which is left out, stands before it for {winner.address}"
+    if _speaks(loser) != _speaks(winner):
+        return f"BGPPeer {winner.shown} says otherwise of {winner.address}"
+    return ""
+
+
 def _speaks(peer: d.BgpPeer) -> d.BgpPeer:
     """All of a session but how it is called."""
     return replace(peer, name="", shown="", kind="global", passive=False)
+
+
+def _no_speaker(address: str) -> str:
+    """Why no BGP speaker can have an address; "" if one can."""
+    found = ipaddress.ip_address(address)
+    if any((found.is_loopback, found.is_multicast, found.is_unspecified, found.is_link_local)):
+        return f"{address} is no address of a BGP peer"
+    return ""
 
 
 def _subnets(node: r.Node) -> Iterator[net.Net]:
