@@ -10,8 +10,9 @@ from ipam_world import Clock, claim, claims, node, pool, put, put_block, setting
 from tortie.ipam import affinity as af
 from tortie.ipam import block as blk
 from tortie.ipam.allocator import Allocator
+from tortie.ipam.draft import BLOCKS, block_key
 from tortie.model import kinds
-from tortie.store.base import Check, Delete, Put
+from tortie.store.base import Delete, Put
 from tortie.store.memory import MemoryStore
 
 CIDR = "10.9.0.64/26"
@@ -139,9 +140,10 @@ def test_a_pool_asked_for_by_name_may_be_used_again_and_again() -> None:
     store = world(MAIN, RACK, node("a1", rack="b"))
     allocator = Allocator(store)
     allocator.assign("a1", "h", pools=["rack"])
-    before = claims(store)
+    claimed = kinds.prefix(kinds.BY_NAME["BlockAffinity"])
+    before = store.list(claimed).entries
     allocator.assign("a1", "k", pools=["rack"])
-    assert claims(store) == before
+    assert store.list(claimed).entries == before
 
 
 # --- nodes that are gone ----------------------------------------------------------------------
@@ -244,14 +246,19 @@ def test_a_block_that_is_used_just_then_stays(moment: str, monkeypatch: pytest.M
     store, clock, allocator = emptied()
     clock.now += 60
     commit, others = store.commit, []
+    (of_b1,) = [block_key(block.cidr) for block in allocator.blocks() if block.node == "b1"]
 
     def late(ops: list[object]) -> int:
         if not others:
             others.append(1)
             if moment == "address":
                 allocator.assign("a1", "h", 6)
-            else:  # somebody who judges otherwise removes the one that was to be kept
-                commit([Delete(op.key) for op in ops if isinstance(op, Check)])  # type: ignore
+            else:  # somebody who judges otherwise removes those that were to be kept
+                gone = {op.key for op in ops if isinstance(op, Delete)}
+                keys = [e.key for e in store.list(BLOCKS + "10-").entries if e.key not in gone]
+                commit([Delete(key) for key in keys if key != of_b1])
+                commit([Delete(kinds.key(claim(c, h, s))) for h, c, s in claims(store)
+                        if h == "a1" and block_key(c) in keys])  # fmt: skip
         return commit(ops)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "commit", late)
