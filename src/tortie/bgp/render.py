@@ -92,7 +92,9 @@ graceful restart wait {_RECOVERY};
 # Why a route of a peer was refused; it is kept to be shown (`show route filtered`).
 attribute int tor_why;
 
-protocol device tor_device {{ scan time 10; }}
+# BIRD 2.0.12 may sleep until its next timer though it has routes to tell (what is fed to a new
+# session is sent by an event that does not wake it): so there is a timer each second.
+protocol device tor_device {{ scan time 1; }}
 {_bfd(bgp)}
 # Next hops are found in connected networks and nowhere else: in tables of their own, so that no
 # peer can teach a way to another one's address and so draw, or break, all that leads through it.
