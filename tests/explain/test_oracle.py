@@ -6,7 +6,18 @@ import ast
 from pathlib import Path
 
 import pytest
-from explain.town import NO, TOWN, WHO, YES, felix, flow, global_policy, host_endpoint, judged
+from explain.town import (
+    NO,
+    TOWN,
+    WHO,
+    YES,
+    felix,
+    flow,
+    global_policy,
+    host_endpoint,
+    judged,
+    with_floating,
+)
 from worlds import host, namespace, netset, policy, profile, rule, tier, workload
 
 from tortie import explain
@@ -30,6 +41,7 @@ HOST = host_endpoint("gate", "{node: beta, interfaceName: '*'}", kind="gate")
 OPEN_HOST = host_endpoint(
     "gate", "{node: beta, interfaceName: '*', profiles: [projectcalico-default-allow]}", kind="gate"
 )
+ANNEX = with_floating(workload("shop/annex", "10.0.0.9", on="beta"), "203.0.113.50")
 
 # sentence, flow, what is there besides the town, verdict, reason
 ROWS = [
@@ -87,6 +99,10 @@ ROWS = [
     ("untracked policies come first", "internet > beta tcp/80", [OPEN_HOST, global_policy(
         "raw", "{doNotTrack: true, applyOnForward: true, selector: kind == 'gate', "
                "ingress: [{action: Deny}]}")], NO, "untracked"),
+    ("what they allow reaches no floating address", "internet > 203.0.113.50 tcp/80", [
+        ANNEX, OPEN_HOST, global_policy(
+            "raw", "{doNotTrack: true, applyOnForward: true, selector: kind == 'gate', "
+                   "ingress: [{action: Allow}]}")], NO, "not-translated"),
     ("then those before translation", "internet > beta tcp/80", [OPEN_HOST, global_policy(
         "pre", "{preDNAT: true, applyOnForward: true, selector: kind == 'gate', "
                "ingress: [{action: Deny}]}")], NO, "pre-dnat"),
@@ -388,7 +404,7 @@ def test_what_cannot_be_judged_is_not_guessed():
 
 ORACLE = {
     "entity", "evaluation", "hosts", "judgement", "known", "kubernetes", "matching", "oracle",
-    "policies", "reading", "settings",
+    "policies", "reading", "settings", "translation",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from functools import cache
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 from worlds import CALICO, meta, namespace, node, workload
 
 from tortie.explain.oracle import Flow, Judgement, judge
@@ -55,6 +56,16 @@ TOWN = (
 )
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmpv6": 58}
 YES, NO = "ALLOWED", "DENIED"
+
+
+def with_floating(endpoint: r.WorkloadEndpoint, *external: str) -> r.WorkloadEndpoint:
+    """With floating addresses, each of the first of its own that is of the same family."""
+    own = [each.partition("/")[0] for each in endpoint.spec.ip_networks]
+    nats = [
+        r.IpNat(next(one for one in own if (":" in one) == (":" in each)), each)
+        for each in external
+    ]
+    return replace(endpoint, spec=replace(endpoint.spec, ip_nats=nats))
 
 
 def flow(text: str) -> Flow:

@@ -140,7 +140,7 @@ def answer(
     from tortie.explain import places, question
     from tortie.explain.reading import Reading
 
-    sender = places.resolve(source, world.resources, world.machines)
+    sender = places.speaking(places.resolve(source, world.resources, world.machines))
     receiver = places.resolve(destination, world.resources, world.machines)
     flows = question.flows(what, sender, receiver, source_port)
     resources = tuple(places.concerning(world.resources, (sender, receiver)))
@@ -172,7 +172,7 @@ def _headline(answer: Answer, wide: bool) -> None:
 def _called(end: End, wide: bool) -> str:
     """Its name, and its addresses where the name does not tell them and somebody may ask."""
     addresses = [each for each in end.addresses if each != end.name]
-    shown = addresses and (wide or end.kind == "outside")
+    shown = addresses and (wide or end.kind in ("outside", "floating address"))
     return f"{end.name} ({', '.join(addresses)})" if shown else end.name
 
 

@@ -21,6 +21,7 @@ REASONS = {
     "never-from-workloads": "no workload may send this",
     "failsafe": "host endpoints never close a failsafe port",
     "untracked": "a rule of an untracked policy decided",
+    "not-translated": "what is not tracked is not translated, and reaches no floating address",
     "pre-dnat": "a rule of a pre-DNAT policy decided",
     "policy": "a rule of a policy decided",
     "tier-default": "policies of a tier apply and none of them decided",

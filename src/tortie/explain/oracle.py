@@ -11,7 +11,7 @@ host endpoint of the interface that it comes in or goes out by, and by the workl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tortie.explain.entity import Address, Entity, Flow, Interface, address_of, reply_of
 from tortie.explain.evaluation import Evaluation, Outcome
@@ -19,6 +19,7 @@ from tortie.explain.judgement import REASONS, Judgement, Step, Verdict
 from tortie.explain.matching import NotJudged
 from tortie.explain.policies import Stage
 from tortie.explain.reading import NO_INTERFACES, Reading
+from tortie.explain.translation import behind, seen_as
 from tortie.model import resources as r
 
 __all__ = [
@@ -65,7 +66,9 @@ def judge_in(world: Reading, flow: Flow) -> Judgement:
         return _ended("DENIED", "mixed-families", "the packet")
     ends = []
     for address in (source, destination):
+        floating = behind(world, address) if address is destination else []
         claimants = [] if world.known.node_at(address) else world.known.workloads_at(address)
+        claimants += [one.workload for one in floating]
         if len(claimants) > 1:
             names = ", ".join(one.name for one in claimants)
             return _ended("DENIED", "duplicate-address", f"the address of {names}")
@@ -73,11 +76,12 @@ def judge_in(world: Reading, flow: Flow) -> Judgement:
         if workload is not None and not world.is_served(workload):
             return _ended("DENIED", "not-served", f"the address of {workload.name}")
         node = workload.node if workload else world.host_at(address)
-        ends.append(_End(address, node, workload))
+        ends.append(_End(address, node, workload, floating[0].internal if floating else None))
     sender, receiver = ends
     if destination in GATEWAYS:  # every host answers for them, to itself and its workloads
         receiver = _End(destination, sender.node, None)
-    if sender.workload is not None and sender.workload is receiver.workload:
+    inside = sender.workload is not None and sender.workload is receiver.workload
+    if inside and sender.workload is not None and receiver.internal is None:
         return _ended("ALLOWED", "same-endpoint", f"inside {sender.workload.name}")
     return _judge_way(_Way(world, flow, sender, receiver))
 
@@ -88,11 +92,15 @@ def _ended(verdict: Verdict, reason: str, where: str) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """One end of a packet: a workload on a node; without one the node itself; None: outside."""
+    """One end of a packet: a workload on a node; without one the node itself; None: outside.
+
+    `internal`: the address is a floating one, and stands for this one of the workload.
+    """
 
     address: Address
     node: str | None
     workload: Entity | None
+    internal: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,29 @@ class _Way:
     flow: Flow
     sender: _End
     receiver: _End
+
+    def translated(self, steps: list[Step]) -> _Way:
+        """Behind the translation of its destination, if that is a floating address."""
+        if self.receiver.internal is None or self.receiver.workload is None:
+            return self
+        text = f"{self.flow.destination} is the floating address of {self.receiver.workload.name}"
+        text += f", {self.receiver.internal} from here on"
+        steps.append(Step(f"host {self.receiver.node}", None, None, None, "Pass", text))
+        flow = replace(self.flow, destination=str(self.receiver.internal))
+        return replace(self, flow=flow)
+
+    def seen(self, steps: list[Step]) -> _Way:
+        """As whom others see a workload that leaves its host."""
+        workload = self.sender.workload
+        if workload is None:
+            return self
+        found = seen_as(self.world, workload, self.sender.address, self.receiver.address)
+        if found is None:
+            return self
+        text = f"{workload.name} leaves as {found[0]}, {found[1]}"
+        steps.append(Step(f"host {workload.node}", None, None, None, "Pass", text))
+        sender = _End(found[0], self.sender.node, None)
+        return replace(self, flow=replace(self.flow, source=str(found[0])), sender=sender)
 
 
 def _judge_way(way: _Way) -> Judgement:
@@ -125,10 +156,11 @@ def _evaluations(way: _Way, steps: list[Step]) -> Iterator[Outcome]:
     """On the host where it begins, and on the one where it ends."""
     begin, end = way.sender.node, way.receiver.node
     if begin is not None and begin == end:
-        yield from _within_host(way, begin, steps)
+        yield from _within_host(way.translated(steps), begin, steps)
         return
     if begin is not None:
         yield from _leaving(way, begin, steps)
+        way = way.seen(steps)
     if end is not None:
         yield from _arriving(way, end, steps)
 
@@ -179,6 +211,10 @@ def _arriving(way: _Way, node: str, steps: list[Step]) -> Iterator[Outcome]:
         for outcome in _before_routing(way, node, host, steps):
             yield outcome
             exempt = True  # what one of these allows, no other of this host endpoint judges
+            if outcome.reason == "untracked" and way.receiver.internal is not None:
+                yield _said(steps, "DENIED", "not-translated", f"host {node}")
+                return
+    way = way.translated(steps)
     if receiver is not None:
         if host is not None and not exempt:
             yield from _of_host(way, host, "forward", "Ingress", steps)

@@ -18,7 +18,9 @@ from tortie.explain.entity import named_ports
 from tortie.model import resources as r
 from tortie.model.words import nearest, quote
 
-Kind = Literal["workload", "host", "host endpoint", "machine", "address", "outside"]
+Kind = Literal[
+    "workload", "floating address", "host", "host endpoint", "machine", "address", "outside"
+]
 
 OUTSIDE = "outside"
 SPARE = ("198.51.100.9", "192.0.2.9", "203.0.113.249", "8.8.4.4"), ("2001:db8:ffff::9", "2600::9")
@@ -33,6 +35,7 @@ class Place:
 
     `name` is for people; `resource` is what the oracle calls it ("" if no resource is it).
     Addresses are canonical text, IPv4 first; `ports` are (name, protocol number, port).
+    A floating address has the name of the workload that it leads to, and is `internal` there.
     """
 
     kind: Kind
@@ -40,6 +43,14 @@ class Place:
     addresses: tuple[str, ...]
     resource: str = ""
     ports: tuple[tuple[str, int, int], ...] = ()
+    internal: str = ""
+
+
+def speaking(place: Place) -> Place:
+    """A place as one that begins: nobody sends by a floating address but the workload behind."""
+    if not place.internal:
+        return place
+    return replace(place, kind="workload", addresses=(place.internal,), internal="")
 
 
 def resolve(
@@ -101,7 +112,7 @@ def concerning(resources: Iterable[r.Resource], places: Sequence[Place]) -> list
         each
         for each in resources
         if not isinstance(each, r.WorkloadEndpoint)
-        or not wanted.isdisjoint(_workload(each).addresses)
+        or not wanted.isdisjoint((*_workload(each).addresses, *_floating(each)))
     ]
 
 
@@ -166,6 +177,14 @@ def _workload(endpoint: r.WorkloadEndpoint) -> Place:
     return Place("workload", f"{namespace}/{name}", addresses, full, named_ports(spec.ports))
 
 
+def _floating(endpoint: r.WorkloadEndpoint) -> dict[str, str]:
+    """Its floating addresses: internal by external, canonical."""
+    return {
+        str(ip_address(each.external_ip)): str(ip_address(each.internal_ip))
+        for each in endpoint.spec.ip_nats
+    }
+
+
 def _node_addresses(node: r.Node) -> tuple[str, ...]:
     """One of each family: what it is reached by, or else the first other that it has."""
     bgp = node.spec.bgp
@@ -209,6 +228,13 @@ def _at(address: str, resources: Sequence[r.Resource], machines: Mapping[str, st
             return replace(alike[0], addresses=(address,))
         if alike:
             break
+    else:
+        floating = [(e, _floating(e)) for e in resources if isinstance(e, r.WorkloadEndpoint)]
+        behind = [(_workload(e), outer[address]) for e, outer in floating if address in outer]
+        if len(behind) == 1:
+            place, internal = behind[0]
+            addresses = (address,)
+            return replace(place, kind="floating address", addresses=addresses, internal=internal)
     return Place("address", address, (address,))
 
 
@@ -224,6 +250,7 @@ def _all_nets(resources: Iterable[r.Resource]) -> list[IPv4Network | IPv6Network
     for each in resources:
         if isinstance(each, r.WorkloadEndpoint):  # they may be many
             texts.update(each.spec.ip_networks)
+            texts.update(_floating(each))
         else:
             texts.update(_strings(msgspec.to_builtins(each)))
     nets = []

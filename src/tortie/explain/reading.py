@@ -58,6 +58,24 @@ class Reading:
             self._settings[node] = settings_of(configurations, node)
         return self._settings[node]
 
+    @cached_property
+    def pools(self) -> tuple[r.IPPool, ...]:
+        """The pools of addresses."""
+        return tuple(of_kind(self.resources, r.IPPool))
+
+    @cached_property
+    def floating(self) -> tuple[tuple[str, Address, Address], ...]:
+        """(endpoint, external, internal) of all floating addresses that endpoints claim."""
+        return tuple(
+            (
+                f"{endpoint.metadata.namespace or 'default'}/{endpoint.metadata.name}",
+                address_of(each.external_ip),
+                address_of(each.internal_ip),
+            )
+            for endpoint in of_kind(self.resources, r.WorkloadEndpoint)
+            for each in endpoint.spec.ip_nats
+        )
+
     # --- hosts --------------------------------------------------------------------------------
 
     def host_at(self, address: Address) -> str | None:
@@ -90,10 +108,13 @@ class Reading:
 
         A node's, its BGP peer's, the store's, and what its settings protect.
         """
+        return self.is_needed(address) or within(address, self.settings(node).protected)
+
+    def is_needed(self, address: Address) -> bool:
+        """Is it a node's address, its BGP peer's or the store's?"""
         return (
             self.known.node_at(address) is not None
             or within(address, self.protected)
-            or within(address, self.settings(node).protected)
             or any(address == _peer_address(one) for one in of_kind(self.resources, r.BGPPeer))
         )
 

@@ -43,6 +43,12 @@ class Settings:
     automatic_hosts: bool
     namespace_default: str | None
     protected: tuple[str, ...]
+    floating: bool
+    """whether floating addresses are heeded"""
+    exempt_hosts: bool
+    """whether workloads go to nodes as themselves"""
+    nat_address: str
+    """as whom workloads leave; "": as their host"""
 
     # Who is at the other end of the host: the source of what comes in, else the destination.
 
@@ -102,6 +108,9 @@ def settings_of(configurations: Iterable[r.FelixConfiguration], node: str) -> Se
         automatic_hosts=said("automatic_host_endpoints") == "Enabled",
         namespace_default=default if isinstance(default, str) else None,
         protected=_texts(said("protected_nets")),
+        floating=said("floating_ips") != "Disabled",
+        exempt_hosts=said("nat_outgoing_exclusions") == "IPPoolsAndHostIPs",
+        nat_address=str(said("nat_outgoing_address") or ""),
     )
 
 
