@@ -39,6 +39,7 @@ TWO = pool("small", "10.9.0.0/30", block_size=31)
         (settings(strict_affinity=True, max_blocks_per_host=1), ["c1"], "its limit of 1 blocks"),
         (settings(max_blocks_per_host=1), ["c1"], "its limit of 1 blocks"),
         (settings(max_blocks_per_host=1), ["c1", "a1"], None),
+        (settings(max_blocks_per_host=1), ["a1"], None),
         (settings(strict_affinity=True, auto_allocate_blocks=False), [], "autoAllocateBlocks"),
     ],
 )
@@ -56,6 +57,13 @@ def test_where_the_third_node_gets_its_addresses(
     with pytest.raises(IpamError, match=said):
         allocator.assign("c1", "h", count)
     assert allocator.held("h") == []
+
+
+def test_the_limit_holds_within_one_assignment() -> None:
+    allocator = Allocator(world(TWO, settings(strict_affinity=True, max_blocks_per_host=1)))
+    with pytest.raises(IpamError, match=r"2 could be given\): .* limit of 1 blocks.*raise maxBl"):
+        allocator.assign("a1", "h", 3)
+    assert allocator.blocks() == []
 
 
 def test_the_limit_is_of_each_family() -> None:

@@ -89,10 +89,10 @@ class Allocator:
             mine = [each.address for each in draft.held()] if reuse else []
             have = [each for each in mine if _family(each) == family]
             if len(have) < count:
-                place = reading.place(self._store, node, namespace)
+                labels = reading.labels(self._store, node)
+                place = reading.place(self._store, node, labels or {}, namespace)
                 known = reading.pools(self._store)
                 chosen = pl.eligible(known, family, place, pools, use)
-                labels = reading.labels(self._store, node)
                 unwanted = upkeep.unselected(known, labels, chosen)
                 claims = upkeep.settle(self._store, node, family, unwanted, terms)
                 filling = Filling(self._store, draft, terms, settings, node, chosen, claims)

@@ -158,7 +158,8 @@ class Draft:
         with_it: Sequence[Op] = (),
     ) -> None:
         """Assign one address of a block; nothing changes if the handle has it. Raises IpamError."""
-        holder = block.allocations.get(blk.ordinal_of(block, address))
+        ordinal = blk.ordinal_of(block, address)
+        holder = block.allocations.get(ordinal)
         if holder is not None and holder.handle == self._handle:
             return
         reservation = self._terms.reservations.name_of(address)
@@ -167,13 +168,9 @@ class Draft:
                 f"the address {address} is reserved by the IPReservation {reservation}",
                 "choose another",
             )
+        cool_down = self._terms.cool_down() if ordinal in block.released else math.inf
         changed = blk.assign_address(
-            block,
-            address,
-            self._handle,
-            attributes,
-            self._terms.now,
-            cool_down=self._terms.cool_down(),
+            block, address, self._handle, attributes, self._terms.now, cool_down=cool_down
         )
         self._change(changed, revision)
         self.addresses.append(address)

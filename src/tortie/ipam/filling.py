@@ -40,7 +40,7 @@ class Source(NamedTuple):
 @dataclass(frozen=True)
 class Filling:
     """One attempt to take addresses of one family for a node. `pools` are those to use, in order;
-    `mine` the node's claims of that family, by block."""
+    `mine` the node's claims of that family, by block; those that prove lost are taken out."""
 
     store: Store
     draft: Draft
@@ -48,14 +48,12 @@ class Filling:
     settings: Settings
     node: str
     pools: Sequence[pl.Pool]
-    mine: Mapping[str, upkeep.Mine]
+    mine: dict[str, reading.Claim]
 
     def fill(self, count: int, attributes: Mapping[str, str]) -> None:
         """Take `count` addresses into the draft. Raises IpamError if there are not so many."""
         left = count
-        room = self.settings.max_blocks - len(self.mine)
-        if not self.settings.auto_allocate:
-            room = 0
+        new_blocks = 0
         # Whether a source gives the node a block, or only borrows.
         sources: list[tuple[bool, Callable[[], Iterator[Source]]]] = [
             (False, self._own),
@@ -66,9 +64,11 @@ class Filling:
         if not self.settings.strict:
             sources.append((False, self._others))
         for claims, source in sources:
-            if claims and room <= 0:
+            if claims and not self._may_claim(new_blocks):
                 continue
             for found in source():
+                if claims and not self._may_claim(new_blocks):
+                    break
                 pool = pl.pool_of(self.pools, found.block.cidr)
                 if pool is None:
                     continue
@@ -77,21 +77,28 @@ class Filling:
                 left -= given
                 if left <= 0:
                     return
-                room -= claims and given > 0
-                if claims and room <= 0:
-                    break
-        raise self._refusal(count, count - left)
+                new_blocks += claims and given > 0
+        raise self._refusal(count, count - left, new_blocks)
+
+    def _may_claim(self, more: int) -> bool:
+        """The node may have another block, besides those that it has and `more`."""
+        return self.settings.auto_allocate and len(self.mine) + more < self.settings.max_blocks
 
     # --- sources --------------------------------------------------------------------------
 
     def _own(self) -> Iterator[Source]:
         """The node's blocks; a claim without its block, or not confirmed, is completed."""
-        for cidr, (entry, claim, found) in self.mine.items():
+        for cidr, (entry, claim) in list(self.mine.items()):
             pool = pl.pool_of(self.pools, cidr)
             if pool is None:
                 continue
-            whole = af.remedy(claim, found[0] if found else None, self.node) == "keep"
-            ops = () if whole else (upkeep.confirmed(self.node, cidr, entry),)
+            found = self.draft.read(cidr)
+            remedy = af.remedy(claim, found[0] if found else None, self.node)
+            if remedy == "forget":
+                upkeep.undo(self.store, upkeep.Mine(entry, claim, found), False, self.terms)
+                del self.mine[cidr]
+                continue
+            ops = () if remedy == "keep" else (upkeep.confirmed(self.node, cidr, entry),)
             if found is not None:
                 yield Source(*found, ops)
                 continue
@@ -153,14 +160,14 @@ class Filling:
 
     # --- why not --------------------------------------------------------------------------
 
-    def _refusal(self, count: int, given: int) -> IpamError:
-        """Why the pools do not give `count` addresses, but only `given`."""
+    def _refusal(self, count: int, given: int, new_blocks: int) -> IpamError:
+        """Why the pools do not give `count` addresses, but only `given`, some of `new_blocks`."""
         inside = [
             block
             for block, _ in reading.blocks(self.store)[0]
             if pl.pool_of(self.pools, block.cidr) is not None
         ]
-        reasons, cures = self._restrictions(inside)
+        reasons, cures = self._restrictions(inside, new_blocks)
         names = ", ".join(f"{pool.name} ({pool.spec.cidr})" for pool in self.pools)
         if not reasons:
             reasons = [f"every block of the pools {names} is full"]
@@ -180,7 +187,9 @@ class Filling:
             " or ".join(["release addresses or add an IPPool (see `tortie ipam show`)", *cures]),
         )
 
-    def _restrictions(self, inside: Sequence[Block]) -> tuple[list[str], list[str]]:
+    def _restrictions(
+        self, inside: Sequence[Block], new_blocks: int
+    ) -> tuple[list[str], list[str]]:
         """What the configuration keeps the node from, where that would have helped; and cures."""
         reasons, cures = [], []
         strangers = [block for block in inside if block.affinity != blk.host(self.node)]
@@ -189,7 +198,7 @@ class Filling:
             if not self.settings.auto_allocate:
                 reasons.append("nodes do not claim blocks (IPAMConfiguration autoAllocateBlocks)")
                 cures.append("give the node a block")
-            elif len(self.mine) >= self.settings.max_blocks:
+            elif not self._may_claim(new_blocks):
                 limit = self.settings.max_blocks
                 reasons.append(f"node {self.node} has its limit of {limit} blocks")
                 cures.append("raise maxBlocksPerHost of the IPAMConfiguration")

@@ -52,13 +52,12 @@ def labels(store: Store, node: str) -> dict[str, str] | None:
     return _labels(store, kinds.prefix(kinds.BY_NAME["Node"]) + node)
 
 
-def place(store: Store, node: str, namespace: str | None) -> pl.Place:
-    """For whom an address is wanted."""
-    of_node = labels(store, node) or {}
+def place(store: Store, node: str, labels: dict[str, str], namespace: str | None) -> pl.Place:
+    """For whom an address is wanted; `labels` are the node's."""
     if namespace is None:
-        return pl.Place(node, of_node, None, {})
+        return pl.Place(node, labels, None, {})
     found = _labels(store, kinds.prefix(kinds.BY_NAME["Namespace"]) + namespace) or {}
-    return pl.Place(node, of_node, namespace, found | dict.fromkeys(pl.NAME_LABELS, namespace))
+    return pl.Place(node, labels, namespace, found | dict.fromkeys(pl.NAME_LABELS, namespace))
 
 
 def blocks(store: Store) -> tuple[list[tuple[Block, int]], int]:

@@ -49,27 +49,37 @@ def forget(store: Store, key: str) -> tuple[Op, ...]:
     return (Delete(key, there.revision) if there else Check(key, 0),)
 
 
+def undo(store: Store, mine: Mine, release: bool, terms: Terms) -> None:
+    """Remove a claim; with `release`, the block is no longer the node's either."""
+    key = block_key(mine.claim.spec.cidr)
+    gone = Delete(mine.entry.key, mine.entry.revision)
+    if mine.found is None:
+        store.commit([gone, Check(key, 0)])
+    elif release:
+        store.commit([gone, _let_go(*mine.found, terms)])
+    else:
+        store.commit([gone, Check(key, mine.found[1])])
+
+
 def settle(
     store: Store,
     node: str,
     family: net.Family,
     unwanted: Callable[[str], bool],
     terms: Terms,
-) -> dict[str, Mine]:
-    """A node's claims of a family, by block, after those that are lost or `unwanted` are gone."""
+) -> dict[str, reading.Claim]:
+    """A node's claims of a family, by block, after those that end or are `unwanted` are gone."""
     kept = {}
-    for mine in _of_node(store, node):
-        cidr = mine.claim.spec.cidr
+    for entry, claim in reading.claims(store, node):
+        cidr = claim.spec.cidr
         if net.parse_net(cidr).family != family:
             continue
-        block = mine.found[0] if mine.found else None
-        remedy = af.remedy(mine.claim, block, node)
-        if unwanted(cidr):
-            remedy = "release" if af.standing(block, node) == "own" else "forget"
-        if remedy in ("release", "forget"):
-            _undo(store, mine, remedy == "release", terms)
+        if af.state_of(claim) == "pendingDeletion" or unwanted(cidr):
+            found = reading.block(store, cidr)
+            own = af.standing(found[0] if found else None, node) == "own"
+            undo(store, Mine(entry, claim, found), own, terms)
         else:
-            kept[cidr] = mine
+            kept[cidr] = entry, claim
     return kept
 
 
@@ -108,7 +118,7 @@ def repair(store: Store, node: str | None, terms: Terms) -> list[str]:
             put = confirmed(spec.node, spec.cidr, mine.entry)
             store.commit([put, Check(block_key(spec.cidr), mine.found[1])])
         else:
-            _undo(store, mine, remedy == "release", terms)
+            undo(store, mine, remedy == "release", terms)
     claimed = {(claim.spec.node, claim.spec.cidr) for _, claim in reading.claims(store, node)}
     for block, revision in reading.blocks(store)[0]:
         owner = block.node
@@ -129,7 +139,7 @@ def release_node(store: Store, node: str, terms: Terms) -> list[str]:
     released = []
     for mine in _of_node(store, node):
         block = mine.found[0] if mine.found else None
-        _undo(store, mine, af.standing(block, node) == "own", terms)
+        undo(store, mine, af.standing(block, node) == "own", terms)
         released.append(mine.claim.spec.cidr)
     for block, revision in reading.blocks(store)[0]:
         if block.affinity == blk.host(node):
@@ -177,18 +187,6 @@ def _of_node(store: Store, node: str | None) -> Iterable[Mine]:
     blocks = {found[0].cidr: found for found in reading.blocks(store)[0]}
     for entry, claim in entries:
         yield Mine(entry, claim, blocks.get(claim.spec.cidr))
-
-
-def _undo(store: Store, mine: Mine, release: bool, terms: Terms) -> None:
-    """Remove a claim; with `release`, the block is no longer the node's either."""
-    key = block_key(mine.claim.spec.cidr)
-    gone = Delete(mine.entry.key, mine.entry.revision)
-    if mine.found is None:
-        store.commit([gone, Check(key, 0)])
-    elif release:
-        store.commit([gone, _let_go(*mine.found, terms)])
-    else:
-        store.commit([gone, Check(key, mine.found[1])])
 
 
 def _let_go(block: Block, revision: int, terms: Terms) -> Op:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from tortie import desired
 from tortie.errors import AgentError, TortieError
 from tortie.ipam.allocator import Allocator
+from tortie.ipam.behind import Hold
+from tortie.ipam.behind import Hold
 from tortie.kernel.veth import Cable, Cables, Gateway, RealCables
 from tortie.model import kinds, net
 from tortie.model import resources as r
@@ -87,7 +89,7 @@ def remove(
     """
     require(name_problems(node, namespace, workload))
     cables = cables or RealCables()
-    allocator = Allocator(store, clock=clock)
+    allocator = Allocator(store, clock=clock, hold=Hold(store, clock))
     released = []
     with _alone(node, namespace, workload):
         for who in sorted(_attached(store, allocator, node, namespace, workload)):
@@ -140,7 +142,7 @@ def _attach(
     undo: list[Callable[[], object]],
 ) -> Result:
     """The steps of add; each puts what takes it back at the end of `undo`."""
-    allocator = Allocator(store, clock=clock)
+    allocator = Allocator(store, clock=clock, hold=Hold(store, clock))
     interface = request.interface or who.interface
     mac = net.parse_mac(request.mac) if request.mac else None
     if request.netns is not None:
