@@ -90,7 +90,8 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
     "shutil": ({"kernel/process.py", "lab/build.py"}, "nobody else removes trees"),
     "time": (
         {"agent/loop.py", "agent/report.py", "bgp/bird.py", "bgp/control.py", "cli",
-         "ipam/allocator.py", "kernel/conntrack.py", "kernel/process.py", "lab", "plugins",
+         "ipam/allocator.py", "ipam/collector.py",
+         "ipam/guard.py", "kernel/conntrack.py", "kernel/process.py", "lab", "node.py", "plugins",
          "store"},
         "the core is a function of the state, not of the hour",
     ),

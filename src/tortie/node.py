@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import time
+import uuid
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +31,9 @@ from tortie.dataplane.routes import RouteDriver
 from tortie.dataplane.vxlan import VxlanDriver
 from tortie.desired import INTERFACE_PREFIX, ROUTE_PROTOCOL, Dataplane, Family
 from tortie.errors import BgpError, StoreError
+from tortie.ipam.allocator import Allocator
+from tortie.ipam.behind import Hold
+from tortie.ipam.collector import Collector, Leak
 from tortie.kernel import process
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.ipset import IpSet
@@ -44,10 +49,13 @@ from tortie.plugins.request import Request
 from tortie.store import open_store, url
 from tortie.store.addresses import server_addresses
 from tortie.store.base import Store
+from tortie.store.election import Election
 from tortie.store.syncer import Syncer
 
 _log = logging.getLogger("tortie")
 
+COLLECTOR_PATIENCE = 45.0
+"""Seconds of silence after which another agent collects addresses."""
 ADDRESS_SECONDS = 30.0
 """How often the host's address is found out again."""
 TUNNEL_SECONDS = 5.0
@@ -92,7 +100,7 @@ def run(settings: Settings) -> int:
     syncer = Syncer(store, kinds.WORLD, agent.queue.put)
     log_reader = LogReader(_print_logged)
     _open_doors(settings, agent, metrics, _host_routes(store, settings.node, bird))
-    tasks = _tasks(settings, store, methods)
+    tasks = [*_tasks(settings, store, methods), _collection(settings.node, store, metrics)]
     for start in (writer.start, monitor.start, log_reader.start, syncer.start):
         start()
     for task in tasks:
@@ -127,6 +135,26 @@ def _tasks(
         find = partial(node_address.keep, store, settings.node, netlink, methods)
         tasks.append(Periodic("address of this host", find, ADDRESS_SECONDS))
     return tasks
+
+
+def _collection(node: str, store: Store, metrics: Metrics) -> Periodic:
+    """The collector of addresses: every agent stands for it, one of them does it."""
+
+    def tell(leak: Leak) -> None:
+        metrics.collected(len(leak.claims))
+        _log.info("freed %s of %s: %s", ", ".join(leak.addresses), leak.handle, leak.why)
+
+    allocator = Allocator(store, hold=Hold(store, time.time))
+    collector = Collector(store, allocator, tell)
+    election = Election(store, "ipam-collector", f"{node}/{uuid.uuid4().hex}", COLLECTOR_PATIENCE)
+
+    def step() -> None:
+        if election.renew():
+            collector.collect()
+        else:
+            collector.forget()
+
+    return Periodic("address collection", step, election.pause)
 
 
 def firewall(forced: Dataplane | None = None) -> Firewall:

@@ -30,6 +30,9 @@ class Metrics:
         self._changes = Counter(
             "tortie_driver_changes", "Objects changed", ["driver"], registry=all_in
         )
+        self._collected = Counter(
+            "tortie_addresses_collected", "Leaked addresses freed", registry=all_in
+        )
         self._lost = Counter("tortie_store_lost", "Times the store was lost", registry=all_in)
         self._connected = Gauge(
             "tortie_store_connected", "0 while the store is lost", registry=all_in
@@ -52,6 +55,10 @@ class Metrics:
             self._errors.labels(name).inc()
         for name, count in outcome.changed.items():
             self._changes.labels(name).inc(count)
+
+    def collected(self, addresses: int) -> None:
+        """Count leaked addresses that this agent has freed."""
+        self._collected.inc(addresses)
 
     def lost(self) -> None:
         """Count that the store was lost."""

@@ -13,6 +13,8 @@ from tortie.cli.columns import reference
 from tortie.cli.files import files_option, load_all, place
 from tortie.cli.output import complain, say, slow
 from tortie.cli.where import opened_store
+from tortie.errors import Problem
+from tortie.model import resources as r
 
 
 @click.command()
@@ -37,13 +39,19 @@ def apply(ctx: click.Context, files: Sequence[Path], wait: bool, timeout: float)
     tortie apply -f policies/ -f extra.yaml --wait
     """
     from tortie.cli import enforced
+    from tortie.ipam.guard import explained
     from tortie.store import resources
 
     loaded = load_all(files)
+    located = place(loaded)
     with opened_store(make=True) as store:
+
+        def problem(resource: r.Resource, found: Problem) -> Problem:
+            return located(resource, explained(store, resource, found))
+
         wanted = [each.resource for each in loaded]
         with slow(f"writing {len(wanted)} resources"):
-            done = resources.apply(store, wanted, barrier=wait, problem=place(loaded))
+            done = resources.apply(store, wanted, barrier=wait, problem=problem)
         since = time.time()
         for action, resource in done.actions:
             say(f"{action} {reference(resource)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tortie.cli import ipam_upkeep
 from tortie.cli.output import Column, Data, Form, form_option, show, slow
 from tortie.cli.where import opened_store
 from tortie.errors import UsageError
@@ -49,21 +50,32 @@ def ipam() -> None:
 
     \b
     tortie ipam show --addresses
+    tortie ipam check
     """
+
+
+for _command in (ipam_upkeep.check, ipam_upkeep.gc, ipam_upkeep.release):
+    ipam.add_command(_command)
 
 
 @ipam.command("show")
 @click.option("--blocks", is_flag=True, help="The blocks, each of a node.")
 @click.option("--addresses", is_flag=True, help="Every address in use, and who has it.")
+@click.argument("address", required=False)
 @form_option
-def show_(blocks: bool, addresses: bool, form: Form) -> None:
+def show_(blocks: bool, addresses: bool, address: str | None, form: Form) -> None:
     """Pools, and how many of their addresses are in use; or blocks, or single addresses.
 
-    As JSON or YAML: pools and blocks with their addresses, whatever is asked for.
+    With ADDRESS: all about that one. As JSON or YAML: pools and blocks with their addresses,
+    whatever is asked for.
 
     \b
     tortie ipam show --blocks
+    tortie ipam show 10.65.0.7
     """
+    if address is not None:
+        ipam_upkeep.story(address, form)
+        return
     if blocks and addresses:
         raise UsageError("--blocks and --addresses are two tables", "give one of them")
     from tortie.ipam.allocator import Allocator

@@ -130,13 +130,20 @@ def _delete(
     store: Store, wanted: Sequence[r.Resource], missing: list[Problem], ignore_missing: bool
 ) -> None:
     """Remove them, those that need others first; go on after a refusal and tell all at the end."""
+    from tortie.ipam.guard import delete_pool
     from tortie.store import resources
 
     position = {kind.name: index for index, kind in enumerate(kinds.KINDS)}
     problems = [] if ignore_missing else missing
     for each in sorted(wanted, key=lambda each: -position[kinds.kind_of(each).name]):
         try:
-            if resources.delete(store, each):
+            # A pool goes only when nobody has an address of it, and with its blocks.
+            gone = (
+                delete_pool(store, each.metadata.name)
+                if isinstance(each, r.IPPool)
+                else resources.delete(store, each)
+            )
+            if gone:
                 say(f"deleted {reference(each)}")
             elif not ignore_missing:
                 problems.append(Problem(f"there is no {reference(each)}"))

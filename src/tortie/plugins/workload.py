@@ -18,7 +18,6 @@ from tortie import desired
 from tortie.errors import AgentError, TortieError
 from tortie.ipam.allocator import Allocator
 from tortie.ipam.behind import Hold
-from tortie.ipam.behind import Hold
 from tortie.kernel.veth import Cable, Cables, Gateway, RealCables
 from tortie.model import kinds, net
 from tortie.model import resources as r
