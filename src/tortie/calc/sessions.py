@@ -115,9 +115,8 @@ class Sessions:
             for address in self._shared(other):
                 family = net.parse_address(address).family
                 session = self._basic(
-                    _name("mesh", other.metadata.name, address), other.metadata.name, address,
-                    as_number(self._world, other), as_number(self._world, self._me),
-                    port(self._world, other),
+                    other.metadata.name, address, as_number(self._world, other),
+                    as_number(self._world, self._me), port(self._world, other),
                     # Of two that would dial each other, one waits (Calico compares as text).
                     passive=address > self._own[family],
                     kind="mesh",
@@ -205,8 +204,7 @@ class Sessions:
         own = self._own[net.parse_address(address).family]
         restart, keepalive = spec.max_restart_time, spec.keepalive_time
         return self._basic(
-            _name("peer", peer.metadata.name, address), peer.metadata.name, address, remote,
-            local_as, there,
+            peer.metadata.name, address, remote, local_as, there,
             kind="node" if spec.node or spec.node_selector else "global",
             upstream=peer.metadata.annotations.get(UPSTREAM_ANNOTATION) == "true",
             next_hop="keep" if keep else "self" if spec.next_hop_mode == "Self" else "auto",
@@ -227,7 +225,6 @@ class Sessions:
 
     def _basic(
         self,
-        name: str,
         shown: str,
         address: str,
         remote_as: int,
@@ -237,7 +234,7 @@ class Sessions:
     ) -> d.BgpPeer:
         adjacent = any(subnet.covers(net.parse_net(address)) for subnet in _subnets(self._me))
         return d.BgpPeer(
-            name=name,
+            name=self._name(address, there),
             shown=shown,
             address=address,
             remote_as=remote_as,
@@ -246,6 +243,18 @@ class Sessions:
             adjacent=adjacent,
             **more,  # type: ignore[arg-type]
         )
+
+    def _name(self, address: str, there: int) -> str:
+        """A BIRD symbol: readable where the node's name allows it, unique by a digest.
+
+        It says whom the session is with and not who asks for it: so a BGPPeer that takes over a
+        session of the mesh, or of another BGPPeer, does not end it.
+        """
+        node = self._nodes.get(address)
+        kind, name = ("node", node.metadata.name) if node else ("peer", address)
+        readable = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)
+        digest = sha1(f"{address}\x00{there}".encode()).hexdigest()[:6]
+        return f"{kind}_{readable[:24]}_{digest}"
 
     def _others(self) -> Iterator[r.Node]:
         return (
@@ -316,10 +325,3 @@ def _bfd(given: r.Bfd | None, *ends: r.Node) -> d.Bfd | None:
         return None
     restarts = any(each.metadata.annotations.get(RESTART_ANNOTATION) == "true" for each in ends)
     return d.Bfd(net.milliseconds(given.interval), given.multiplier, restarts)
-
-
-def _name(kind: str, name: str, address: str) -> str:
-    """A BIRD symbol: readable where the name allows it, unique by a digest."""
-    readable = "".join(char if char.isascii() and char.isalnum() else "_" for char in name)[:24]
-    digest = sha1(f"{name}\x00{address}".encode()).hexdigest()[:6]
-    return f"{kind}_{readable}_{digest}"
