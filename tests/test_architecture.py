@@ -112,7 +112,8 @@ EFFECTS: dict[str, tuple[set[str], str]] = {
 THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "prometheus_client"}
 
 PURE = (
-    "model", "desired", "calc", "explain", "ipam/block.py", "ipam/pools.py",
+    "model", "desired", "calc", "explain", "ipam/affinity.py", "ipam/block.py", "ipam/pools.py",
+    "ipam/reservations.py", "ipam/settings.py",
     "bgp/answers.py", "bgp/judge.py", "bgp/reasons.py", "bgp/render.py", "bgp/rules.py", "bgp/sessions.py",
     "bgp/words.py",
     "dataplane/alike.py", "dataplane/interpreter.py", "dataplane/matching.py",

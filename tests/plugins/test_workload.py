@@ -483,3 +483,28 @@ def test_an_interface_is_taken_over_unless_the_host_uses_it(host: str, store: Me
     process.run(["ip", "-n", host, "link", "set", "tap0", "up"])
     netns.call(host, lambda: workload.remove(store, NODE, "shop", "web-1"))
     assert "UP" not in ip(host, "link", "show", "dev", "tap0")[0]["flags"]
+
+
+def test_while_a_host_is_behind_only_its_last_owner_gets_an_address(
+    store: MemoryStore, cables: FakeCables
+) -> None:
+    now = [1000.0]
+    other = r.Node(api_version="projectcalico.org/v3", metadata=r.Metadata(name="b1"))
+    status = msgspec.json.encode(kinds.NodeStatus("holding", 1, 1080.0))
+    store.commit(
+        [
+            Put(kinds.key(other), kinds.encode(other)),
+            Put(kinds.node_status_key("b1"), status),
+        ]
+    )
+
+    def add(name: str, address: str) -> list[str]:
+        wanted = request(name=name, addresses=(address,), wait_seconds=0)
+        return workload.add(store, NODE, wanted, cables=cables, clock=lambda: now[0]).addresses
+
+    add("web-1", "10.9.0.5")
+    workload.remove(store, NODE, "shop", "web-1", cables=cables, clock=lambda: now[0])
+    now[0] = 1090.0
+    with pytest.raises(IpamError, match="a moment ago"):
+        add("db-1", "10.9.0.5")
+    assert add("web-1", "10.9.0.5") == ["10.9.0.5"]
