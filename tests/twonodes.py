@@ -178,11 +178,16 @@ class TwoNodes:
                 process.run(["conntrack", "-F"])
 
     def probe(
-        self, flows: Iterable[Flow], expected: set[Flow], place: str = ""
+        self,
+        flows: Iterable[Flow],
+        expected: set[Flow],
+        place: str = "",
+        seen: Callable[[Flow], Flow] = lambda flow: flow,
     ) -> tuple[set[Flow], set[Flow]]:
         """Send the first packet of every flow: which arrived, and which TCP ones were answered.
 
-        They are sent from `place`, or (none given) from where the source address lives.
+        They are sent from `place`, or (none given) from where the source address lives. `seen` is
+        what becomes of a flow on its way, where addresses are translated.
         """
         list(self._hear())
         calls: dict[Flow, socket.socket] = {}
@@ -192,7 +197,7 @@ class TwoNodes:
                 self.identity += 1
                 with netns.entered(self.name(place or self.home[flow.source])):
                     calls[flow] = send(flow, self.identity & 0xFFFF)
-                keys[key_of(flow, self.identity & 0xFFFF)] = flow
+                keys[key_of(seen(flow), self.identity & 0xFFFF)] = flow
             arrived: set[Flow] = set()
             started = last = time.monotonic()
             while (now := time.monotonic()) < (
