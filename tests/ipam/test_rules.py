@@ -19,8 +19,9 @@ from tortie.errors import IpamError
 from tortie.ipam import pools as pl
 from tortie.ipam.allocator import Allocator
 from tortie.ipam.block import Claimed
-from tortie.model import net
+from tortie.model import kinds, net
 from tortie.model import resources as r
+from tortie.store.base import Check, Op, Put
 
 STRICT = settings(strict_affinity=True)
 TWO = pool("small", "10.9.0.0/30", block_size=31)
@@ -317,6 +318,34 @@ def test_a_list_is_released_handle_by_handle_each_whole_or_not_at_all() -> None:
     assert done.unassigned == ("192.0.2.1",)
     assert [wrong.address in said for said in done.refused] == [True]
     assert (allocator.held("a"), len(allocator.held("b"))) == ([], 6)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_nothing_is_released_if_what_was_read_before_is_another_by_then(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = world(pool("main", "10.9.0.0/24"))
+    pauses: list[float] = []
+    allocator = Allocator(store, pause=pauses.append)
+    allocator.assign("a1", "h")
+    key = kinds.key(node("a1"))
+    commit = store.commit
+
+    def then_another(ops: list[Op]) -> int:
+        commit([Put(key, kinds.encode(node("a1")))])
+        return commit(ops)
+
+    if late:
+        monkeypatch.setattr(store, "commit", then_another)
+    else:
+        put(store, node("a1"))
+    with pytest.raises(IpamError, match="another meanwhile"):
+        allocator.release_all(allocator.claimed("h"), [Check(key, 0)])
+    assert allocator.held("h") and len(pauses) == late
+    monkeypatch.undo()
+    there = store.get(key)
+    assert there and allocator.release_all(allocator.claimed("h"), [Check(key, there.revision)])
+    assert allocator.held("h") == []
 
 
 @pytest.mark.parametrize("way", ["any", "address", "block"])

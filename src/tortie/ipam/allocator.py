@@ -202,8 +202,8 @@ class Allocator:
     def release_all(self, wanted: Sequence[Claimed], checks: Sequence[Check] = ()) -> Released:
         """Take back addresses by handle and sequence number, each once however often it is named.
 
-        Of one handle all or, if one is refused, none. `checks` must hold at each commit, else
-        StoreError Conflict is raised after a few tries. Raises NetError: one is no address.
+        Of one handle all or, if one is refused, none. Raises IpamError: one of `checks` did not
+        hold when something was to be released; NetError: one is no address.
         """
         claims = [each._replace(address=net.parse_address(each.address).text) for each in wanted]
         found = Released()
@@ -317,14 +317,21 @@ class Allocator:
                 found = _joined(found, draft.give_back_listed(cidr, named))
             if found.refused:
                 return found._replace(released=())
-            for check in checks:
-                draft.op(check)
             if found.released:
+                for check in checks:
+                    self._require(check)
+                    draft.op(check)
                 draft.commit()
                 self._tidy(draft)
             return found
 
         return self._retried(attempt)
+
+    def _require(self, check: Check) -> None:
+        """Raise IpamError if it does not hold: trying again would not help."""
+        there = self._store.get(check.key)
+        if (there.revision if there else 0) != check.expect:
+            raise IpamError(f"{check.key} is another meanwhile", "look again who has the address")
 
     def _tidy(self, draft: Draft) -> None:
         """Give back blocks that a release emptied, if nothing in them must wait."""
