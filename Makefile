@@ -1,5 +1,5 @@
 # Two commands for everybody: `make demo` and `make test`. Both set up what they need.
-.PHONY: demo test setup lint fast bench proto lock
+.PHONY: demo test setup lint fast bench faults proto lock
 
 demo: setup
 	.venv/bin/python examples/demo.py
@@ -18,6 +18,10 @@ fast: setup
 
 bench: setup
 	.venv/bin/python -m bench
+
+# A million operations on addresses while everything fails: hours.
+faults: setup
+	PYTHONPATH=tests .venv/bin/python -m ipam_faults --operations 1000000
 
 setup:
 	@scripts/setup
