@@ -140,6 +140,29 @@ def test_a_block_behind_a_gateway_is_another_hosts() -> None:
     assert conntrack.count() == 1
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("10.65.0.7/32", "vxlan.tortie", gateway="10.65.1.0"),
+        Route("10.65.0.7/32", gateway="192.0.2.9"),
+        Route("10.65.0.7/32", "vxlan.tortie"),
+    ],
+    ids=["by tunnel", "straight", "a tunnel's end"],
+)
+def test_what_lives_on_another_host_by_vxlan_has_not_left(route: Route) -> None:
+    """Its address is of a block of this host; and an earlier run had the same route."""
+    netlink = FakeNetlink()
+    link = netlink.add_link("vxlan.tortie", up=True)
+    before = KernelRoute("10.65.0.7/32", "unicast", ROUTE_PROTOCOL, 0, index=link.index)
+    netlink.change([Change("add", before)])
+    conntrack = FakeConntrack([{"10.65.0.7", OUTSIDE}])
+    driver = ConnectionDriver(conntrack, netlink)
+    driver.prepare()
+    wanted = desired(WEB)
+    assert driver.apply(structs.replace(wanted, routes=(*wanted.routes, route))) == Report()
+    assert conntrack.count() == 1
+
+
 def test_what_could_not_be_forgotten_is_tried_again() -> None:
     driver, conntrack = settled(WEB)
     conntrack.fail = KernelError("no")

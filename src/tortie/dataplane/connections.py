@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tortie.dataplane.revocation import Revocation
-from tortie.desired import ROUTE_PROTOCOL, Desired, Filter, Report
+from tortie.desired import ROUTE_PROTOCOL, VXLAN_DEVICES, Desired, Filter, Report
 from tortie.kernel.conntrack import ConntrackPort
 from tortie.kernel.netlink import family_of
 from tortie.kernel.rtnetlink import NetlinkPort
@@ -48,7 +48,11 @@ class ConnectionDriver:
 
     def prepare(self) -> None:
         """Connections of an earlier run go on. Raises KernelError."""
-        names = {link.index: link.name for link in self._netlink.links()}
+        names = {
+            link.index: link.name
+            for link in self._netlink.links()
+            if link.name not in VXLAN_DEVICES.values()
+        }
         for route in self._netlink.routes(ROUTE_PROTOCOL):
             address, _, length = route.prefix.partition("/")
             single = int(length) == _BITS[family_of(address)]
@@ -89,9 +93,14 @@ class ConnectionDriver:
         if not found:
             return moved
         # One of our block's addresses may live on another host (borrowed, or moved there), which
-        # then has a route of its own from BGP; or be the host's.
+        # then has a route of its own from BGP, or of ours by VXLAN; or be the host's.
         elsewhere = {
             route.prefix for route in self._netlink.routes() if route.protocol != ROUTE_PROTOCOL
+        }
+        elsewhere |= {
+            each.prefix
+            for each in desired.routes
+            if each.gateway or each.device in VXLAN_DEVICES.values()
         }
         here = {address.prefix.partition("/")[0] for address in self._netlink.addresses()}
         return moved | {
