@@ -82,6 +82,9 @@ class Run:
     wrong: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _seen: int = 0
+    _operations: int = 0
+    _counted: dict[Path, int] = field(default_factory=dict)
+    """of each log, how many bytes"""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -113,13 +116,14 @@ class Run:
 
     def done(self) -> int:
         """Operations of the workers that came to an end, well or refused."""
-        found = 0
-        for index in range(self.workers):
-            path = self.directory / f"worker-{index}"
-            if path.exists():
-                text = path.read_text()
-                found += text.count('"got": ') + text.count('"late": ')
-        return found
+        for path in self.directory.glob("worker-*"):
+            with path.open("rb") as log:
+                log.seek(self._counted.get(path, 0))
+                text = log.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._counted[path] = self._counted.get(path, 0) + len(whole)
+            self._operations += whole.count(b'"got": ') + whole.count(b'"late": ')
+        return self._operations
 
     # --- the world ------------------------------------------------------------------------
 
@@ -254,13 +258,11 @@ class Run:
 
     def _judge(self) -> None:
         """What the workers know, the collector's work, and what is then in the store."""
-        logs = [read_log(self.directory / f"worker-{index}") for index in range(self.workers)]
-        self.wrong += overlaps(logs)
+        paths = sorted(self.directory.glob("worker-*"))
+        self.wrong += overlaps(map(read_log, paths))
         expected: dict[str, tuple[str, int]] = {}
-        unsure: set[str] = set()
-        for lines in logs:
-            held, doubtful = known(lines)
-            unsure |= doubtful.keys()
+        for path in paths:
+            held, _ = known(read_log(path))
             for handle, claims in held.items():
                 expected |= {each.address: (handle, each.sequence or 0) for each in claims}
         allocator = Allocator(self.store)

@@ -9,7 +9,7 @@ import ipaddress
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,7 +170,7 @@ def _covers(pool: str, block: Any) -> bool:
     return whole.version == block.version and block.subnet_of(whole)
 
 
-def overlaps(logs: Sequence[list[dict[str, Any]]]) -> Iterator[str]:
+def overlaps(logs: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
     """Times at which two handles both knew an address to be theirs, by the workers' own logs."""
     spans: dict[str, list[tuple[float, float, str]]] = {}
     for lines in logs:
