@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from kernel.test_oracle_in_kernel import can_be_sent, distinct, untracks
 from msgspec.structs import replace as changed
 from twonodes import DATAPLANES, OUTER, TwoNodes
-from worlds import CALICO, GATEWAY, NODE_ADDRESSES, SLOTS, meta
+from worlds import (
+    CALICO,
+    GATEWAY,
+    NODE_ADDRESSES,
+    SLOTS,
+    meta,
+    namespace,
+    node,
+    policy,
+    rule,
+    workload,
+)
 
 from tortie.calc import World, desired_for
 from tortie.explain.oracle import Flow, Reading, judge_in
@@ -189,3 +200,49 @@ def test_the_kernel_translates_as_the_resources_say(nodes, case: Case) -> None:
     assert [said(one) for one in allowed - arrived] == [], allowed - arrived
     tcp = {one for one in allowed if one.protocol == 6}
     assert answered <= tcp if untracks(case.resources) else answered == tcp
+
+
+# --- whom policy sees -----------------------------------------------------------------------------
+
+HERE, THERE = SLOTS[0], SLOTS[4]
+# who sends, whether pools hide, whether the sender floats, and whom the receiver's policy allows
+SEEN = {
+    "hidden behind its host": (HERE, True, False, "host"),
+    "not hidden": (HERE, False, False, "itself"),
+    "by its floating address": (HERE, True, True, "floating"),
+    "itself": (THERE, True, True, "itself"),
+}
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_whom_policy_sees_behind_a_floating_address(nodes, what: str) -> None:
+    sender, hides, floats, allowed = SEEN[what]
+    own = sender.four, sender.six
+    faces = {
+        "host": tuple(NODE_ADDRESSES[sender.node].values()),
+        "itself": own,
+        "floating": tuple(map(external, own)),
+    }
+    ends = (HERE, THERE) if floats else (THERE,)
+    floating = {each: external(each) for one in ends for each in (one.four, one.six)}
+    place = [namespace("plaza", "open"), *(pool(net, hides, False) for net in POOLS)]
+    place += [node(name, f"{by[4]}/24", f"{by[6]}/64") for name, by in NODE_ADDRESSES.items()]
+    for one in (HERE, THERE):
+        made = workload(
+            f"plaza/w{one.index}", one.four, one.six, on=one.node, interface=one.interface
+        )
+        place.append(with_floating(made, floating))
+    flows = [
+        Flow(one, external(to), 17, 80, 1024)
+        for one, to in zip(own, (THERE.four, THERE.six), strict=True)
+    ]
+    case = Case((), (), floating, POOLS, POOLS if hides else (), False)
+    for face, addresses in faces.items():
+        rules = [rule("Allow", {"nets": [each]}) for each in addresses]
+        only = policy("plaza/only", types=["Ingress"], ingress=rules)
+        world = World.of([*place, only])
+        nodes.apply({name: desired_for(world, name) for name in NODE_ADDRESSES})
+        expected = set(flows) if face == allowed else set()
+        assert nodes.probe(flows, expected, seen=case.seen)[0] == expected, face
+        reading = Reading((*place, only))
+        assert {one for one in flows if judge_in(reading, one).allowed} == expected, face
