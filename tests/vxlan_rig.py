@@ -80,15 +80,16 @@ table inet probe {
  }
 }
 """
+TO_HOSTS = "VXLAN from workloads to hosts"
 _number = count()
 
 
-def pools(mode: str) -> tuple[r.IPPool, ...]:
+def pools(mode: str, nat: bool = False) -> tuple[r.IPPool, ...]:
     return tuple(
         r.IPPool(
             api_version=CALICO,
             metadata=meta(name),
-            spec=r.IPPoolSpec(cidr=cidr, vxlan_mode=mode),  # type: ignore[arg-type]
+            spec=r.IPPoolSpec(cidr=cidr, vxlan_mode=mode, nat_outgoing=nat),  # type: ignore[arg-type]
         )
         for name, cidr in (("four", "10.65.0.0/16"), ("six", "fd65::/64"))
     )
@@ -235,7 +236,9 @@ class Fabric:
                 World.of(self.resources), name, interfaces=facts.interfaces, mtus=facts.mtus
             )
             if not guarded:
-                wanted = replace(wanted, filter=replace(wanted.filter, encapsulated=None))
+                never = (e for e in wanted.filter.never_from_workloads if TO_HOSTS not in e.name)
+                open_ = replace(wanted.filter, encapsulated=None, never_from_workloads=tuple(never))
+                wanted = replace(wanted, filter=open_)
             each.wanted = wanted
             return sum(driver.apply(wanted).changed for driver in each.drivers[0:])
 

@@ -15,6 +15,8 @@ from worlds import CALICO, meta, node, workload
 
 from tortie import desired as d
 from tortie.calc import World, desired_for, tunnels
+from tortie.calc.policy import NODES
+from tortie.explain.oracle import Flow, judge
 from tortie.model import kinds, net
 from tortie.model import resources as r
 
@@ -35,6 +37,7 @@ BLOCK = {
 }
 DEVICE = d.VXLAN_DEVICES
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
+WEB = "10.65.0.5"
 INTERFACES = {"eth0": ("192.0.2.1", "2001:db8:2::1"), "eth1": ("203.0.113.1",)}
 MTUS = {"eth0": 1500, "eth1": 9000}
 
@@ -378,6 +381,31 @@ def test_encapsulated_packets_are_taken_from_the_other_hosts_only() -> None:
 )
 def test_without_a_tunnel_our_rules_say_nothing_of_it(resources: Sequence[r.Resource]) -> None:
     assert on("alpha", *resources).filter.encapsulated is None
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_no_workload_sends_vxlan_to_a_host_whatever_it_may_send_to_others(allowed: bool) -> None:
+    setting = felix(allow_vxlan_packets_from_workloads=allowed)
+    never = on("alpha", *HOSTS, *pools("Always"), setting).filter.never_from_workloads
+    port = (d.PortRange(4789, 4789),)
+    found = {each.family: each.destination for each in never if each.protocol == 17}
+    if allowed:
+        assert found == {
+            4: d.Side(("192.0.2.1/32", "192.0.2.2/32", "198.51.100.3/32"), ports=port),
+            6: d.Side(("2001:db8:2::1/128", "2001:db8:2::2/128", "2001:db8:51::3/128"), ports=port),
+        }
+    else:
+        assert found == {None: d.Side(ports=port)}
+
+
+def test_tunnel_addresses_are_the_fabrics() -> None:
+    """By default tenants do not reach hosts, by no address of theirs."""
+    web = workload("shop/web", WEB)
+    resources = (*HOSTS, *BLOCKS, *pools("Always"), web)
+    fabric = next(each for each in on("alpha", *resources).filter.sets if each.id == NODES)
+    assert fabric.addresses >= {each for name in HERE for each in TUNNEL[name]}
+    assert not judge(resources, Flow(WEB, TUNNEL["gamma"][0], 6, 40000, 22)).allowed
+    assert judge(resources, Flow(WEB, "203.0.113.9", 6, 40000, 22)).allowed
 
 
 # --- a walk -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from namespaces import eventually
-from vxlan_rig import TUNNEL, UNDERLAY, WORKLOAD, Fabric, fabric, world
+from vxlan_rig import TUNNEL, UNDERLAY, WORKLOAD, Fabric, fabric, pools, world
 from worlds import CALICO, meta, policy, rule
 
 from tortie.errors import KernelError
@@ -183,6 +183,20 @@ def test_what_no_host_of_ours_has_encapsulated_is_dropped(
     guarded.apply(resources)
     assert not guarded.forged(family, source, "alpha", "alpha")
     assert guarded.ping("w-gamma", of(family, "alpha"))
+
+
+@FAMILIES
+def test_a_workload_whose_packets_are_translated_on_their_way_out_is_no_host(
+    guarded: Fabric, family: int
+) -> None:
+    """Alpha would believe beta's address; beta lets nothing of the kind out."""
+    resources = [*world("Always"), *BOLD, *pools("Always", nat=True)]
+    guarded.apply(resources)
+    guarded.apply_on("beta", guarded=False)
+    assert guarded.forged(family, "w-beta", "alpha", "alpha")
+    guarded.apply_on("beta")
+    assert not guarded.forged(family, "w-beta", "alpha", "alpha")
+    guarded.apply(world("Always"))
 
 
 @FAMILIES

@@ -21,6 +21,7 @@ from tortie.model import net
 from tortie.model import resources as r
 
 VNI = 4096  # Calico v3
+UDP = 17
 _USUAL_MTU = 1500
 _FAMILIES: tuple[d.Family, ...] = (4, 6)
 
@@ -163,17 +164,39 @@ def carried(world: World) -> tuple[str, ...]:
 
 
 def guard(world: World, node: str, firewall: d.Filter) -> d.Filter:
-    """The filter with what it must know of VXLAN: from whom this host takes it."""
+    """The filter with what it must know of VXLAN: from whom this host takes it, and that no
+    workload sends it to a host, whatever it may send to others: translated on its way out it would
+    come from a host."""
     if not any(side.me.tunnel for side in _sides(world, node)):
         return firewall
-    sources = {
-        end.underlay.address.text
-        for other in world.all(r.Node).values()
-        for family in _FAMILIES
-        if other.metadata.name != node and (end := _end(other, family))
-    }
-    port = world.settings(node).vxlan_port or VXLAN_PORT
-    return replace(firewall, encapsulated=d.Encapsulated(port, tuple(sorted(sources))))
+    spec = world.settings(node)
+    port = spec.vxlan_port or VXLAN_PORT
+    ends: dict[d.Family, dict[str, str]] = {family: {} for family in _FAMILIES}
+    for other in world.all(r.Node).values():
+        for family in _FAMILIES:
+            end = _end(other, family)
+            if end is not None:
+                ends[family][end.name] = end.underlay.address.text
+    sources = {text for those in ends.values() for name, text in those.items() if name != node}
+    to_hosts = tuple(
+        d.Rule(
+            "deny",
+            family=family,
+            protocol=UDP,
+            destination=d.Side(
+                nets=tuple(sorted(host_cidr(text) for text in those.values())),
+                ports=(d.PortRange(port, port),),
+            ),
+            name="no VXLAN from workloads to hosts",
+        )
+        for family, those in ends.items()
+        if those and spec.allow_vxlan_packets_from_workloads
+    )
+    return replace(
+        firewall,
+        encapsulated=d.Encapsulated(port, tuple(sorted(sources))),
+        never_from_workloads=(*firewall.never_from_workloads, *to_hosts),
+    )
 
 
 # --- ends -------------------------------------------------------------------------------------
