@@ -217,7 +217,8 @@ class Sessions:
             allow_local_as=spec.num_allowed_local_as_numbers or 0,
             filters=tuple(bgp_filters.safe_name(name) for name in spec.filters),
             bfd=_bfd(spec.bfd, self._me),
-            reachable_by=spec.reachable_by,
+            # The gateway itself needs none.
+            reachable_by=spec.reachable_by if spec.reachable_by != own else "",
             max_prefixes=spec.max_prefixes or MAX_PREFIXES,
         )  # fmt: skip
 
