@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,6 +126,33 @@ def three_hosts(tmp_path: Path) -> Iterator[list[Host]]:
         for host in made:
             host.remove()
         netns.delete(fabric)
+
+
+@contextlib.contextmanager
+def watched(host: Host, log: Path) -> Iterator[None]:
+    """Record all changes to a host's routes in `log`."""
+    with log.open("wb") as output:
+        monitor = subprocess.Popen(
+            ["ip", "-n", host.namespace, "-o", "monitor", "route"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        # Only once it is seen to record does it prove anything.
+        until(lambda: _seen(host, log, "192.0.2.1"), "the monitor to begin")
+        yield
+        until(lambda: _seen(host, log, "192.0.2.99"), "the monitor to have read all")
+    finally:
+        monitor.terminate()
+        monitor.wait()
+
+
+def _seen(host: Host, log: Path, address: str) -> bool:
+    """Make and remove a route; whether the monitor has written of it."""
+    host.ip("route", "add", address, "dev", "lo")
+    host.ip("route", "del", address, "dev", "lo")
+    return f"{address} " in log.read_text()
 
 
 FOREIGN = """

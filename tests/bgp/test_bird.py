@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from bgp_rig import Host, foreign, three_hosts, until
+from bgp_rig import Host, foreign, three_hosts, until, watched
 
 from tortie.bgp.bird import BirdDriver
 from tortie.desired import Bgp, BgpPeer, Report
@@ -74,33 +71,6 @@ def test_a_new_agent_adopts_bird_and_its_sessions(hosts: list[Host]) -> None:
     assert one.pid() == pid
     assert one.driver.sessions() == sessions
     assert one.apply(one.bgp(one.peer(two), one.peer(two, 6))) == Report()
-
-
-@contextlib.contextmanager
-def watched(host: Host, log: Path) -> Iterator[None]:
-    """Record all changes to a host's routes in `log`."""
-    with log.open("wb") as output:
-        monitor = subprocess.Popen(
-            ["ip", "-n", host.namespace, "-o", "monitor", "route"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.DEVNULL,
-        )
-    try:
-        # Only once it is seen to record does it prove anything.
-        until(lambda: _seen(host, log, "192.0.2.1"), "the monitor to begin")
-        yield
-        until(lambda: _seen(host, log, "192.0.2.99"), "the monitor to have read all")
-    finally:
-        monitor.terminate()
-        monitor.wait()
-
-
-def _seen(host: Host, log: Path, address: str) -> bool:
-    """Make and remove a route; whether the monitor has written of it."""
-    host.ip("route", "add", address, "dev", "lo")
-    host.ip("route", "del", address, "dev", "lo")
-    return f"{address} " in log.read_text()
 
 
 def test_a_killed_bird_is_started_again_and_no_route_is_lost(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bgp_rig import Host, three_hosts, until
+from bgp_rig import Host, three_hosts, until, watched
 
 from tortie.desired import Bfd
 from tortie.kernel import netns, process
@@ -129,6 +131,71 @@ def cut(host: Host) -> None:
                 ["nft", "-f", "-"], stdin=rules.replace("chain c", f"chain {hook}_c") % hook
             ),
         )
+
+
+FRR = """
+log file {directory}/log
+ip route 10.65.3.0/24 Null0
+router bgp 65001
+ bgp router-id {own}
+ no bgp ebgp-requires-policy
+ neighbor {neighbour} remote-as 64512
+ neighbor {neighbour} timers connect 1
+ neighbor {neighbour} bfd 3 100 100
+ address-family ipv4 unicast
+  redistribute static
+"""
+
+
+@contextlib.contextmanager
+def frr(host: Host, neighbour: Host) -> Iterator[None]:
+    """FRR on a host, as the router of AS 65001."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        config = directory / "frr.conf"
+        own, other = host.address[4], neighbour.address[4]
+        config.write_text(FRR.format(directory=directory, own=own, neighbour=other))
+        for each in (directory, config):
+            shutil.chown(each, "frr", "frr")
+        children: list[subprocess.Popen[bytes]] = []
+        try:
+            for daemon in ("zebra", "staticd", "bfdd", "bgpd"):
+                where = ["-z", f"{name}/zebra.sock", "--vty_socket", name, "-f", str(config)]
+                more = ["--bfdctl", f"{name}/bfdd.sock"] if daemon == "bfdd" else []
+                command = [f"/usr/lib/frr/{daemon}", *where, "-i", f"{name}/{daemon}.pid", *more]
+                children.append(
+                    netns.call(
+                        host.namespace,
+                        lambda c=command: process.spawn(c, log=host.run_dir / "frr.log"),  # type: ignore[misc]
+                    )
+                )
+                time.sleep(0.3)
+            yield
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+
+
+def test_frr_keeps_our_routes_while_we_restart_though_bfd_goes_silent(hosts: list[Host]) -> None:
+    one, tor, _ = hosts
+    session = one.peer(tor, remote_as=65001, adjacent=True, bfd=FAST)
+    one.apply(one.bgp(session))
+    with frr(tor, one):
+        until(lambda: "10.65.3.0/24" in one.learnt(), "FRR's route", 40)
+        until(lambda: watched_by(one) == {"Up"}, "single-hop BFD with FRR", 20)
+        shown = ["ip", "-n", tor.namespace, "route", "show", "10.65.1.0/26"]
+        until(lambda: "via 172.16.0.1" in process.run(shown).stdout, "our block at FRR")
+        # In its first two minutes FRR says of itself that it restarts, and so is not waited for:
+        # what it teaches us is then gone until it has told it again.
+        with watched(tor, tor.run_dir / "monitor"):
+            netns.call(one.namespace, one.driver.restart)
+            until(lambda: "recovery" not in _status(one), "the end of graceful restart")
+            until(lambda: "10.65.3.0/24" in one.learnt(), "FRR's route again")
+        assert "Deleted 10.65." not in (tor.run_dir / "monitor").read_text()
+        assert watched_by(one) == {"Up"}
+        cut(tor)
+        until(lambda: not one.learnt(), "the routes to leave", 20)
 
 
 @pytest.mark.parametrize("adjacent", [True, False], ids=["single hop", "multihop"])

@@ -126,13 +126,11 @@ class BirdDriver:
         """
         if not self.config.exists() or not self.alive():
             raise BgpError("no BIRD of ours runs here")
-        old = self._pid()
-        wanted = self._up()
+        old, wanted = self._pid(), self._up()
         self._restarting = True
         try:
             self.control.restart_gracefully()
-            if not _until(lambda: self._pid() != old, _SETTLE):
-                raise BgpError(f"BIRD (process {old}) does not end")
+            self._await_end(old)
             self._start(recover=True)
         finally:
             self._restarting = False
@@ -155,11 +153,17 @@ class BirdDriver:
             return
         self.apply(Desired(node="stopping", revision=0))
         _until(_kernel_is_clean, 5.0)
+        old = self._pid()
         self.control.shut_down()
-        if not _until(lambda: self._pid() is None, _SETTLE):
-            raise BgpError(f"BIRD (process {self._pid()}) does not end")
+        self._await_end(old)
         self._confirmed = None
         self.config.unlink()
+
+    def _await_end(self, pid: int | None) -> None:
+        """Wait for a BIRD of ours: its pid file goes before its socket does. Raises BgpError."""
+        mark = str(self.control.path)
+        if pid is not None and not _until(lambda: not process.is_running(pid, mark), _SETTLE):
+            raise BgpError(f"BIRD (process {pid}) does not end")
 
     def _bring(self, text: str, alive: bool) -> None:
         """From whatever is there to a BIRD that runs by `text`."""

@@ -24,12 +24,14 @@ _ANSWER = 10.0  # seconds for the other hosts to hear of it
 _TRIES = 20
 
 
-def announced(store: Store, node: str, restart: Callable[[], None]) -> list[str]:
-    """Restart with all hosts knowing of it; the nodes that did not say so in time.
+def announced(
+    store: Store, node: str, restart: Callable[[], None], patience: float = _ANSWER
+) -> list[str]:
+    """Restart with all hosts knowing of it; the nodes that did not say so within `patience`.
 
     The node is as before at the end, whatever happens. Raises StoreError, and what `restart` does.
     """
-    late = _announce(store, node)
+    late = _announce(store, node, patience)
     try:
         restart()
     finally:
@@ -37,14 +39,14 @@ def announced(store: Store, node: str, restart: Callable[[], None]) -> list[str]
     return late
 
 
-def _announce(store: Store, node: str) -> list[str]:
+def _announce(store: Store, node: str, patience: float) -> list[str]:
     """Say it, and wait for those who must know."""
     _write(store, node, "true")
     barrier = resources.apply(store, (), barrier=True).barrier
     everybody = [each.resource for each in resources.read(store, kinds.BY_NAME["Node"])]
     names = {each.metadata.name for each in everybody}
     try:
-        answered = resources.wait_for_receipts(store, barrier, names, _ANSWER)
+        answered = resources.wait_for_receipts(store, barrier, names, patience)
     finally:
         resources.forget_barrier(store, barrier)
     return sorted(names - answered.keys())
