@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import multiprocessing
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,15 @@ def test_show_tells_who_has_what() -> None:
 # --- races ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns a hundred times as often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 100)
+    yield
+    sys.setswitchinterval(before)
+
+
 def assert_books_agree(store: Store, held: dict[str, list[str]]) -> None:
     """No address twice; what the blocks and the handles say is what was handed out."""
     everything = [address for addresses in held.values() for address in addresses]
@@ -291,6 +301,7 @@ def assert_books_agree(store: Store, held: dict[str, list[str]]) -> None:
     assert not any(a.overlaps(b) for a in nets for b in nets if a is not b)
 
 
+@pytest.mark.usefixtures("restless")
 def test_threads_on_one_store_never_share_an_address() -> None:
     store = world(MANY, pool("main", "10.9.0.0/23", block_size=28))
     with ThreadPoolExecutor(8) as threads:
@@ -305,6 +316,50 @@ def test_threads_on_one_store_never_share_an_address() -> None:
     clock.now += blk.COOL_DOWN
     rest = [allocator.assign("host-0", "all", 32) for _ in range(16)]
     assert len({address for some in rest for address in some}) == 512  # none was lost
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize(("cidr", "size"), [("10.9.0.0/25", 29), ("fd00::/121", 125)])
+def test_threads_that_assign_keep_house_and_release_the_same_lose_nothing(
+    cidr: str, size: int
+) -> None:
+    """Every address is released once, though four threads try to, while blocks come and go."""
+    family = net.parse_net(cidr).family
+    store = world(
+        settings(max_blocks_per_host=1000, ip_cooldown_seconds=0),
+        pool("main", cidr, block_size=size),
+    )
+    allocator = Allocator(store)
+    given: dict[str, list[str]] = {}
+    released: list[str] = []
+
+    def work(who: int) -> None:
+        for turn in range(12):
+            handle = f"{who % 4}-{turn}"
+            if who < 4:
+                node = f"n{turn % 3}"
+                given[handle] = allocator.assign(node, handle, 1 + turn % 3, family)
+            elif who < 8:
+                for other in range(4):
+                    mine = allocator.claimed(f"{other}-{turn}")
+                    released.extend(allocator.release_all([*mine, *mine]).released)
+            elif who == 8:
+                allocator.give_back_empty()
+            else:
+                allocator.repair()
+                allocator.release_node(f"n{turn % 3}")
+
+    with ThreadPoolExecutor(10) as threads:
+        for each in [threads.submit(work, who) for who in range(10)]:
+            each.result(timeout=60)
+    left = {handle: allocator.held(handle) for handle in given}
+    assert sorted([*released, *(a for some in left.values() for a in some)]) == sorted(
+        address for some in given.values() for address in some
+    )
+    assert_books_agree(store, {handle: some for handle, some in left.items() if some})
+    allocator.repair()
+    owned = {(block.node, block.cidr, "confirmed") for block in allocator.blocks() if block.node}
+    assert claims(store) == owned
 
 
 def test_processes_on_one_sqlite_store_never_share_an_address(tmp_path: Path) -> None:

@@ -7,22 +7,28 @@ from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ipam_world import Clock, claims, node, pool, put, reservation, settings, world
 
 from tortie.errors import IpamError
 from tortie.ipam.allocator import Allocator
 from tortie.ipam.block import Claimed
 from tortie.ipam.draft import HANDLES
+from tortie.model import net
 from tortie.store.memory import MemoryStore
 
-POOLS = {"all": "10.1.0.0/29", "rack": "10.2.0.0/30"}
-RESERVED = "10.1.0.6"
-EVERY = [str(a) for cidr in POOLS.values() for a in ipaddress.ip_network(cidr)]
+POOLS: dict[net.Family, tuple[str, str, int]] = {
+    4: ("10.1.0.0/29", "10.2.0.0/30", 31),
+    6: ("fd00:1::/125", "fd00:2::/126", 127),
+}
+"""By family: the pool for all, that for some nodes, and how long the prefixes of blocks are."""
+RESERVED = 6
 COOL_DOWN = 60
 
 NODES = st.sampled_from(["a", "b", "c"])
 HANDLE = st.sampled_from(["h0", "h1", "h2", "h3"])
+NUMBER = st.integers(0, 11)
+"""Of an address: eight in the first pool, four in the second."""
 
 
 class AnyAddresses(RuleBasedStateMachine):
@@ -31,28 +37,37 @@ class AnyAddresses(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.store: MemoryStore = world(
-            pool("all", POOLS["all"], block_size=31),
-            pool("rack", POOLS["rack"], block_size=31, node_selector="has(rack)"),
-            reservation("kept", f"{RESERVED}/32"),
-            *(node(name) for name in "abc"),
-        )
+        self.store: MemoryStore = world(*(node(name) for name in "abc"))
         self.allocator = Allocator(self.store, clock=self.clock, pause=lambda _: None)
         self.holders: dict[str, str] = {}
         self.released: dict[str, float] = {}
         self.racked: set[str] = set()
         self.strict = False
         self.disabled = False
+        self.start(4)
+
+    @initialize(family=st.sampled_from([4, 6]))
+    def start(self, family: net.Family) -> None:
+        self.family = family
+        self.wide, self.rack, self.size = POOLS[family]
+        self.all = [str(a) for a in ipaddress.ip_network(self.wide)]
+        self.every = [*self.all, *(str(a) for a in ipaddress.ip_network(self.rack))]
+        put(
+            self.store,
+            pool("all", self.wide, block_size=self.size),
+            pool("rack", self.rack, block_size=self.size, node_selector="has(rack)"),
+            reservation("kept", self.every[RESERVED]),
+        )
 
     def hot(self, address: str) -> bool:
         return self.clock.now - self.released.get(address, -1e9) < COOL_DOWN
 
     def could(self, host: str) -> set[str]:
         """What a node might be given by itself, wherever it is."""
-        usable = [] if self.disabled else [POOLS["all"]]
-        usable += [POOLS["rack"]] if host in self.racked else []
-        everywhere = {str(a) for cidr in usable for a in ipaddress.ip_network(cidr)}
-        return {a for a in everywhere - self.holders.keys() - {RESERVED} if not self.hot(a)}
+        usable = set() if self.disabled else set(self.all)
+        usable |= set(self.every) - set(self.all) if host in self.racked else set()
+        kept = {self.every[RESERVED]}
+        return {a for a in usable - self.holders.keys() - kept if not self.hot(a)}
 
     def took(self, addresses: list[str], handle: str) -> None:
         for each in addresses:
@@ -73,7 +88,7 @@ class AnyAddresses(RuleBasedStateMachine):
     def assign(self, host: str, handle: str, count: int) -> None:
         could = self.could(host)
         try:
-            given = self.allocator.assign(host, handle, count)
+            given = self.allocator.assign(host, handle, count, self.family)
         except IpamError:
             # Under strict affinity what is free may be others'.
             assert self.strict or len(could) < count
@@ -81,11 +96,12 @@ class AnyAddresses(RuleBasedStateMachine):
         assert len(set(given)) == count and set(given) <= could
         self.took(given, handle)
 
-    @rule(host=NODES, handle=HANDLE, address=st.sampled_from(EVERY))
-    def assign_address(self, host: str, handle: str, address: str) -> None:
+    @rule(host=NODES, handle=HANDLE, number=NUMBER)
+    def assign_address(self, host: str, handle: str, number: int) -> None:
+        address = self.every[number]
         holder = self.holders.get(address)
-        off = self.disabled and not address.startswith("10.2.")
-        refused = address == RESERVED or self.hot(address) or holder is not None or off
+        off = self.disabled and address in self.all
+        refused = number == RESERVED or self.hot(address) or holder is not None or off
         try:
             self.allocator.assign_address(address, host, handle)
         except IpamError as error:
@@ -101,14 +117,11 @@ class AnyAddresses(RuleBasedStateMachine):
         assert set(self.allocator.release(handle)) == mine
         self.gave(mine)
 
-    @rule(
-        wanted=st.lists(
-            st.tuples(st.sampled_from(EVERY), HANDLE | st.none(), st.booleans()), max_size=4
-        )
-    )
-    def release_all(self, wanted: list[tuple[str, str | None, bool]]) -> None:
+    @rule(wanted=st.lists(st.tuples(NUMBER, HANDLE | st.none(), st.booleans()), max_size=4))
+    def release_all(self, wanted: list[tuple[int, str | None, bool]]) -> None:
         claims = []
-        for address, handle, right in wanted:
+        for number, handle, right in wanted:
+            address = self.every[number]
             known = {c.address: c.sequence for h in self.handles() for c in self.of(h)}
             claims.append(Claimed(address, handle, known.get(address) if right else 1))
         spoilt = {
@@ -141,7 +154,7 @@ class AnyAddresses(RuleBasedStateMachine):
     @rule()
     def disable(self) -> None:
         self.disabled = not self.disabled
-        put(self.store, pool("all", POOLS["all"], block_size=31, disabled=self.disabled))
+        put(self.store, pool("all", self.wide, block_size=self.size, disabled=self.disabled))
 
     @rule()
     def configure(self) -> None:
