@@ -213,17 +213,14 @@ def _of_neighbours(want: Vxlan, index: int, there: Iterable[Neighbour]) -> list[
 
 
 def _of_forwards(want: Vxlan, index: int, there: Iterable[Forward]) -> list[Change]:
-    """One way for each MAC; a MAC that has any other is cleared first."""
+    """One way for each MAC: all that the kernel keeps for one that is no group's."""
     wanted = {each.mac: Forward(index, each.mac, each.underlay) for each in want.peers}
     have: dict[str, list[Forward]] = {}
     for each in there:
         have.setdefault(each.mac, []).append(each)
     changes = []
     for mac, forward in sorted(wanted.items()):
-        here = have.pop(mac, [])
-        if len(here) > 1 or any(not each.plain for each in here):
-            changes.append(Change("delete", forward))
-        if here != [forward]:
+        if have.pop(mac, []) != [forward]:
             changes.append(Change("replace", forward))
     return changes + [Change("delete", stale[0]) for _, stale in sorted(have.items())]
 
