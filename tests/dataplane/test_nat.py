@@ -4,6 +4,7 @@ what policy judges, and what becomes of open connections."""
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,6 @@ from nat_rig import (
     ALLOW,
     FLOAT,
     FLOATING,
-    LINKS,
     OTHER_POOL,
     OUTGOING,
     PLACES,
@@ -43,9 +43,29 @@ def site(request) -> Iterator[Site]:
 
 
 @pytest.fixture(autouse=True)
-def forgotten(site: Site) -> None:
-    site.apply(firewall())
-    site.forget()
+def forgotten(request) -> None:
+    """Each begins with nothing that is translated."""
+    if "site" in request.fixturenames:
+        site = request.getfixturevalue("site")
+        site.apply(firewall())
+        site.forget()
+
+
+@contextlib.contextmanager
+def both_kinds(site: Site, place: str, target: str) -> Iterator[dict[str, socket.socket]]:
+    """An open connection of each kind, that has been answered."""
+    with contextlib.ExitStack() as stack:
+        calls = {
+            kind: stack.enter_context(site.call(place, target, kind=kind))
+            for kind in ("tcp", "udp")
+        }
+        assert all(map(site.goes_on, calls.values()))
+        yield calls
+
+
+def go_on(site: Site, calls: dict[str, socket.socket]) -> set[str]:
+    """The kinds of those that still get answers; none is due."""
+    return {kind for kind, call in calls.items() if site.goes_on(call, expected=False)}
 
 
 # --- outgoing -------------------------------------------------------------------------------------
@@ -102,16 +122,14 @@ def test_the_host_itself_is_never_hidden(site: Site, at: int) -> None:
 
 
 @BOTH
-@KINDS
-def test_open_connections_go_on_when_it_ends(site: Site, kind: str, at: int) -> None:
+def test_open_connections_go_on_when_it_ends(site: Site, at: int) -> None:
     site.apply(firewall(nat_outgoing=OUTGOING))
-    with site.call("w1", UP[at], kind=kind) as call:
-        assert site.goes_on(call)
+    with both_kinds(site, "w1", UP[at]) as calls:
         site.apply(firewall())
-        assert site.goes_on(call), "they are hidden still"
-        assert site.seen("w1", UP[at], kind=kind)[0] == W1[at], "others are no longer"
+        assert all(map(site.goes_on, calls.values())), "they are hidden still"
+        assert site.seen("w1", UP[at], kind="tcp")[0] == W1[at], "others are no longer"
         site.apply(firewall(nat_outgoing=OUTGOING))
-        assert site.goes_on(call)
+        assert all(map(site.goes_on, calls.values()))
 
 
 # --- floating -------------------------------------------------------------------------------------
@@ -176,62 +194,50 @@ def test_pre_dnat_policy_sees_the_floating_address(site: Site, at: int) -> None:
 
 
 @BOTH
-@KINDS
-def test_it_ends_at_once_with_its_endpoint(site: Site, kind: str, at: int) -> None:
+def test_it_ends_at_once_with_its_endpoint(site: Site, at: int) -> None:
     site.apply(ALL)
-    with site.call("up", FLOAT[at], kind=kind) as call:
-        assert site.goes_on(call)
+    with both_kinds(site, "up", FLOAT[at]) as calls:
         site.apply(firewall(endpoint("w2"), nat_outgoing=OUTGOING))
-        assert not site.goes_on(call, expected=False)
-        assert site.seen("up", FLOAT[at], kind=kind, answered=False) is None
+        assert go_on(site, calls) == set()
+        assert site.seen("up", FLOAT[at], kind="tcp", answered=False) is None
 
 
 @BOTH
-@KINDS
 @pytest.mark.parametrize("watched", [True, False], ids=["watched", "while no agent ran"])
-def test_its_connections_end_when_it_is_taken_away(
-    site: Site, watched: bool, kind: str, at: int
-) -> None:
+def test_its_connections_end_when_it_is_taken_away(site: Site, watched: bool, at: int) -> None:
     site.apply(ALL)
     with (
-        site.call("up", FLOAT[at], kind=kind) as there,
-        site.call("w1", UP[at], kind=kind) as out,
-        site.call("up", W1[at], kind=kind) as own,
+        both_kinds(site, "up", FLOAT[at]) as there,
+        both_kinds(site, "w1", UP[at]) as out,
+        both_kinds(site, "up", W1[at]) as own,
     ):
-        assert all(map(site.goes_on, (there, out, own)))
         if not watched:
             site.restart()
         site.apply(firewall(nat_outgoing=OUTGOING))
-        assert not site.goes_on(there, expected=False)
-        if kind == "tcp":
-            assert not site.goes_on(out, expected=False)
-        assert site.goes_on(own)
-        assert site.seen("w1", UP[at], kind=kind)[0] == HOST[at]
+        assert go_on(site, there) == set()
+        assert go_on(site, out) == {"udp"}, "it begins anew, as another"
+        assert all(map(site.goes_on, own.values()))
+        assert site.seen("w1", UP[at])[0] == HOST[at]
 
 
 @BOTH
-@KINDS
-def test_they_end_when_it_moves_to_another_workload(site: Site, kind: str, at: int) -> None:
+def test_they_end_when_it_moves_to_another_workload(site: Site, at: int) -> None:
     site.apply(ALL)
-    with site.call("up", FLOAT[at], kind=kind) as call:
-        assert site.goes_on(call)
+    with both_kinds(site, "up", FLOAT[at]) as calls:
         moved = tuple(d.Floating(FLOAT[each], W2[each]) for each in (0, 1))
         site.apply(replace(ALL, floating=moved))
-        if kind == "tcp":
-            assert not site.goes_on(call, expected=False)
-        assert site.seen("up", FLOAT[at], kind=kind)[2] == "w2"
+        assert go_on(site, calls) == {"udp"}, "the other answers"
+        assert site.seen("up", FLOAT[at])[2] == "w2"
 
 
 @BOTH
-@KINDS
-def test_what_policy_revokes_is_cut(site: Site, kind: str, at: int) -> None:
+def test_what_policy_revokes_is_cut(site: Site, at: int) -> None:
     site.apply(ruled())
-    with site.call("up", FLOAT[at], kind=kind) as call, site.call("w1", UP[at], 81, kind) as out:
-        assert site.goes_on(call)
+    with both_kinds(site, "up", FLOAT[at]) as calls, site.call("w1", UP[at], 81, "tcp") as out:
         assert site.goes_on(out)
         deny = d.Rule("deny", destination=d.Side(ports=(d.PortRange(80, 80),)))
         site.apply(ruled(deny, revoke_ingress=True))
-        assert not site.goes_on(call, expected=False)
+        assert go_on(site, calls) == set()
         assert site.goes_on(out)
 
 
@@ -293,7 +299,7 @@ def test_a_switch_of_dataplanes_breaks_no_translated_connection() -> None:
     with nat_rig("nft") as site, contextlib.ExitStack() as undo:
         with netns.entered(site.ns("host")):
             drivers = {name: make() for name, make in DATAPLANES.items()}
-        site.driver = switch = Firewall(drivers, lambda: Usable(frozenset(drivers)))
+        site.driver = Firewall(drivers, lambda: Usable(frozenset(drivers)))
         order = [*DATAPLANES, "nft"]
         site.apply(replace(ALL, dataplane="nft"))
         calls = [
@@ -317,5 +323,3 @@ def test_a_switch_of_dataplanes_breaks_no_translated_connection() -> None:
                 name == "iptables-nft",
                 name == "iptables-legacy",
             ]
-        assert switch.name == "firewall"
-        assert LINKS["w2"] == "ens5"
