@@ -370,7 +370,7 @@ def _told(router: Router, end: End, route: Route, there: End) -> Route | None:
     if source and not end.internal and _ANYWHERE & set(route.communities):
         return None
     if router.bgp and end.peer:
-        verdict = judge.exported(router.bgp, end.peer, _shown(router, route))
+        verdict = _judged(judge.exported, router.bgp, end.peer, _shown(router, route))
         if verdict.refused:
             return None
         route = _with(route, verdict.route)
@@ -434,7 +434,7 @@ def _taken(router: Router, end: End, route: Route) -> Route | None:
     if end.cluster_id and end.cluster_id in route.clusters:
         return None
     if router.bgp and end.peer:
-        verdict = judge.imported(router.bgp, end.peer, _shown(router, route))
+        verdict = _judged(judge.imported, router.bgp, end.peer, _shown(router, route))
         return None if verdict.refused else _with(route, verdict.route)
     assert router.speaker and end.neighbour
     return route if router.speaker.takes(end.neighbour, route.prefix) else None
@@ -483,6 +483,23 @@ def _way(router: Router, route: Route) -> str:
     if router.speaker or any(_inside(route.next_hop, each) for each in router.networks):
         return route.next_hop
     return ""
+
+
+_Judge = Callable[[Bgp, BgpPeer, BgpRoute], judge.Verdict]
+_verdicts: dict[tuple[object, ...], tuple[Bgp, judge.Verdict]] = {}
+
+
+def _judged(ask: _Judge, bgp: Bgp, peer: BgpPeer, route: BgpRoute) -> judge.Verdict:
+    """The judge's verdict, asked for once: the same routes are told again in each round.
+
+    What is kept keeps the host's BGP too, so that no other one can come to have its id.
+    """
+    key = (ask, id(bgp), peer.name, route)
+    if key not in _verdicts:
+        if len(_verdicts) > 50_000:
+            _verdicts.clear()
+        _verdicts[key] = (bgp, ask(bgp, peer, route))
+    return _verdicts[key][1]
 
 
 # --- small ------------------------------------------------------------------------------------
