@@ -114,8 +114,8 @@ THIRD_PARTY = {"msgspec", "yaml", "grpc", "google", "click", "tabulate", "promet
 PURE = (
     "model", "desired", "calc", "explain", "ipam/affinity.py", "ipam/block.py", "ipam/pools.py",
     "ipam/reservations.py", "ipam/settings.py",
-    "bgp/answers.py", "bgp/judge.py", "bgp/reasons.py", "bgp/render.py", "bgp/rules.py", "bgp/sessions.py",
-    "bgp/words.py",
+    "bgp/answers.py", "bgp/judge.py", "bgp/reasons.py", "bgp/render.py", "bgp/rules.py",
+    "bgp/sessions.py", "bgp/words.py",
     "dataplane/alike.py", "dataplane/interpreter.py", "dataplane/matching.py",
     "dataplane/nft/hosts.py", "dataplane/nft/nat.py", "dataplane/nft/render.py",
     "dataplane/nft/rules.py",
