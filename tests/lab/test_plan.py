@@ -125,7 +125,7 @@ def test_the_first_routers_bird_configuration_is_golden_and_bird_takes_it(tmp_pa
     assert text == (GOLDEN / "tor-rack-a.conf").read_text()
     for router in plan().routers:
         path = tmp_path / f"{router.name}.conf"
-        path.write_text(router.config)
+        path.write_text(routers.render(router.speech))
         done = subprocess.run(
             [process.find("bird"), "-p", "-c", path], capture_output=True, text=True
         )
