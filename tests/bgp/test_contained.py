@@ -29,6 +29,7 @@ neighbor {neighbour} {{
   local-as 65001;
   peer-as 64512;
   hold-time 30;
+  capability {{ route-refresh; }}
   family {{ {family} unicast; }}
   api {{ processes [ teller ]; }}
 }}
@@ -116,6 +117,29 @@ def test_a_flood_costs_neither_good_routes_nor_the_session_nor_memory(hosts: lis
         excess = next(iter(refused(one, session).values()))
         bgp = one.bgp(session, neighbour)
         assert import_refusal(bgp, session, excess) == "more than 1000 routes came from this peer"
+        assert one.driver.control.blocked() == []
+
+
+OVER = (
+    "[f'announce route 100.64.{n // 250}.{n % 250}/32 next-hop 172.16.0.2' for n in range(900)]"
+    " + [f'withdraw route 100.64.{n // 250}.{n % 250}/32 next-hop 172.16.0.2' for n in range(900)]"
+    " + ['announce route 10.65.3.0/26 next-hop 172.16.0.2']"
+)
+
+
+def test_after_a_flood_a_peer_is_heard_again(
+    hosts: list[Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, bad, _ = hosts
+    session = one.peer(bad, remote_as=65001, max_prefixes=500)
+    one.apply(one.bgp(session))
+    with exabgp(bad, one, OVER):
+        until(lambda: one.driver.control.blocked() == [session.name], "the flood to be over", 60)
+        until(lambda: not told(one, session), "all to be withdrawn, and nothing taken since", 30)
+        monkeypatch.setattr("tortie.bgp.bird._RELIEF", 0.0)
+        assert one.driver.alive()
+        until(lambda: set(one.learnt()) == {"10.65.3.0/26"}, "its routes anew")
+        assert one.driver.control.blocked() == []
 
 
 HARM = {

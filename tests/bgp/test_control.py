@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tortie.bgp.answers import unquoted
 from tortie.bgp.control import BgpRoute, BirdControl, NextHop, Session, plain_words
 from tortie.bgp.fake import FakeBird
 from tortie.errors import BgpError
@@ -29,6 +30,15 @@ ANSWERS = {
     "show route for 10.65.3.1 all": "1007-Table master4:\n"
     " 10.65.3.0/26         unicast [node_2_4 02:21:33.414] * (100) [AS65001i]\n"
     " \tvia 172.16.0.2 on eth0 weight 1\n \tvia 172.16.0.3 on eth1 weight 1\n0000 \n",
+    "show route filtered all": "1007-Table master4:\n"
+    " 10.1.0.0/24          unicast [node_2_4 02:21:33.414] * (100) [i]\n"
+    "1008-\tvia 172.16.0.2 on eth0\n1012-\tBGP.local_pref: 100\n"
+    " \tBGP.community: (65000,7) (65000,8)\n \tBGP.large_community: (1, 2, 3)\n"
+    " \ttor_why: 5\n0000 \n",
+    "show bfd sessions": "1020-tor_bfd:\n"
+    " IP address                Interface  State      Since         Interval  Timeout\n"
+    " 172.16.0.2                ---        Up         08:54:51.956    0.200    0.600\n"
+    " fd00::2                   eth0       Down       08:54:51.956    1.000    0.000\n0000 \n",
     "configure": "0002-Reading configuration from /run/bird.conf\n8002 /run/bird.conf:3:1 wrong\n",
     "say nothing": "",
     "talk nonsense": "hello there, this is not BIRD\n",
@@ -104,6 +114,21 @@ def test_routes_are_read_with_their_next_hops(bird: FakeBird) -> None:
         BgpRoute("10.65.9.0/26", "unreachable", "node_3_4", True, (), "", 90, "172.16.0.3"),
         BgpRoute("fd65::100/122", "blackhole", "tor_static_6", True),
     ]
+
+
+def test_a_refused_route_comes_with_the_number_of_the_reason(bird: FakeBird) -> None:
+    (route,) = BirdControl(bird.path).routes(refused=True)
+    assert (route.prefix, route.why) == ("10.1.0.0/24", 5)
+    assert route.communities == ("65000:7", "65000:8", "1:2:3")
+
+
+def test_what_bfd_watches(bird: FakeBird) -> None:
+    assert BirdControl(bird.path).watched() == {"172.16.0.2": "Up", "fd00::2": "Down"}
+
+
+def test_what_bird_says_of_a_configuration_shows_no_quoted_text() -> None:
+    said = 'bird.conf:7:3 in password "s3 cret"; and "more'
+    assert unquoted(said) == 'bird.conf:7:3 in password "..."; and "..."'
 
 
 def test_one_address_is_looked_up_and_an_unknown_prefix_has_no_routes(bird: FakeBird) -> None:

@@ -60,7 +60,7 @@ def traffic(one: Host, two: Host, family: int = 4) -> Iterator[list[int]]:
         ping.send_signal(2)
         said = ping.communicate(timeout=10)[0]
     sent, answered = re.findall(r"(\d+) packets transmitted, (\d+) received", said)[0]
-    assert int(sent) > 50, "a test of something"
+    assert int(sent) > 10, "a test of something"
     # The last one may still be on its way when the prober is stopped.
     lost.append(max(0, int(sent) - int(answered) - 1))
 

@@ -192,6 +192,22 @@ def _session(name: str, since: str, lines: Iterable[str]) -> Session:
     )
 
 
+def parse_blocked(reply: Reply) -> list[str]:
+    """Of `show protocols all`: the sessions that take nothing more since a limit was hit, though
+    by now they have clearly less than it."""
+    found = []
+    for block in _blocks(reply):
+        text = "\n".join(block)
+        counts = {word: int(number) for number, word in _COUNT.findall(text)}
+        taken = counts.get("imported", 0)
+        have = {"Import": taken, "Receive": taken + counts.get("filtered", 0)}
+        hit = [(what, int(limit)) for what, limit in _HIT.findall(text)]
+        if hit and all(have[what] < 0.9 * limit for what, limit in hit):
+            found.append(block[0].split()[0])
+    return found
+
+
+_HIT = re.compile(r"(Import|Receive) limit: +(\d+) \[HIT\]")
 _COUNT = re.compile(r"(\d+) (imported|filtered|exported|preferred)")
 _ROUTE = re.compile(
     r"(?P<prefix>\S+)?\s+(?P<kind>unicast|blackhole|unreachable|prohibited)\s+"

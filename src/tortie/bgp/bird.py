@@ -27,6 +27,7 @@ _IDLE = Bgp(router_id="127.0.0.1", local_as=64512)
 
 _SETTLE = 10.0  # seconds for BIRD to start, or to run by a new configuration
 _POLL = 0.02  # seconds
+_RELIEF = 30.0  # seconds between looks for sessions whose flood is over
 _BACK = 30.0  # seconds for the sessions of a restarted BIRD to be up again
 _DEAF = 3  # silent liveness checks in a row, after which a BIRD that lives counts as hung
 
@@ -48,6 +49,7 @@ class BirdDriver:
         self._confirmed: str | None = None
         self._silent = 0
         self._restarting = False
+        self._relieved = time.monotonic()
 
     def prepare(self) -> None:
         """Start the BIRD that ran before if it is dead, by its last configuration. Raises Missing.
@@ -110,7 +112,23 @@ class BirdDriver:
                 raise
             return False
         self._silent = 0
+        self._relieve()
         return True
+
+    def _relieve(self) -> None:
+        """Now and then: a peer that flooded us, and no longer does, is asked for its routes anew.
+
+        BIRD takes nothing more of a session whose limit was hit, however few routes it has then.
+        """
+        if time.monotonic() - self._relieved < _RELIEF:
+            return
+        self._relieved = time.monotonic()
+        for session in self.control.blocked():
+            _log.info("BGP session %s had too many routes and no longer has", session)
+            try:
+                self.control.ask_again(session)
+            except BgpError as error:  # a peer may not know how to be asked
+                _log.warning("it stays as it is until the session ends: %s", error)
 
     def sessions(self) -> list[Session]:
         """The BGP sessions of this host; none if it never had BGP. Raises BgpError."""

@@ -18,7 +18,7 @@ from tortie.bgp.answers import NextHop as NextHop
 from tortie.bgp.answers import Reply as Reply
 from tortie.bgp.answers import Session as Session
 from tortie.bgp.answers import Status as Status
-from tortie.bgp.answers import parse_routes, parse_sessions, parse_status, unquoted
+from tortie.bgp.answers import parse_blocked, parse_routes, parse_sessions, parse_status, unquoted
 from tortie.bgp.answers import plain_words as plain_words
 from tortie.errors import BgpError
 
@@ -107,6 +107,14 @@ class BirdControl:
             if "(8001)" in error.message:
                 return False
             raise
+
+    def blocked(self) -> list[str]:
+        """The sessions that had too many routes and no longer have. Raises BgpError."""
+        return parse_blocked(self.command("show protocols all"))
+
+    def ask_again(self, session: str) -> None:
+        """Ask a peer for all its routes anew (route refresh). Raises BgpError."""
+        self.command(f"reload in {session}")
 
     def watched(self) -> dict[str, str]:
         """The addresses that BFD watches, with its state: Up, Init, Down. Raises BgpError."""
