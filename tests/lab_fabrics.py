@@ -91,6 +91,26 @@ def differences(lab: RunningLab) -> dict[str, dict[str, object]]:
     return {place: wrong for place, wrong in found.items() if wrong}
 
 
+def gobgp_differences(lab: RunningLab) -> dict[str, object]:
+    """Where GoBGP's own table is not what it should have learnt: (expected, found) by speaker."""
+    should, found = wanted(lab), {}
+    for each in lab.lab.plan.speakers:
+        if each.kind == "gobgp":
+            known = {prefix for family in lab.lab.plan.families for prefix in _rib(each, family)}
+            meant = should[each.name].keys() | set(each.originate)
+            if known != meant:
+                found[each.name] = (meant - known, known - meant)
+    return found
+
+
+def _rib(speaker: speakers.Speaker, family: int) -> set[str]:
+    port = str(speakers.GOBGP_PORT)
+    command = ["gobgp", "-p", port, "-j", "global", "rib", "-a", f"ipv{family}"]
+    with netns.entered(speaker.space):
+        shown = process.run(command, check=False).stdout
+    return set(json.loads(shown or "{}"))
+
+
 def _same(wanted: set[str] | None, found: set[str] | None) -> bool:
     """FRR sets neighbours' link-local addresses where the model has their global ones."""
     if wanted and found and all(each.startswith("fe80:") for each in found):

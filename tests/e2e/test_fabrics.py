@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lab_fabrics import differences, in_kernels
+from lab_fabrics import differences, gobgp_differences, in_kernels
 from lab_rig import running, unique, until
 
 pytestmark = pytest.mark.lab
@@ -65,4 +65,5 @@ def text(racks: str, more: str) -> str:
 def test_every_table_is_what_the_model_says(name: str, tmp_path: Path) -> None:
     with running(text(*FABRICS[name]), unique("fab"), tmp_path) as lab:
         assert until(lambda: not differences(lab), 30.0), differences(lab)
+        assert until(lambda: not gobgp_differences(lab), 10.0), gobgp_differences(lab)
         assert sum(map(len, in_kernels(lab.lab.plan).values())) > 3, "a test of something"
