@@ -118,9 +118,14 @@ class RunningLab:
             store.close()
 
     def pairs(self) -> list[Pair]:
-        """All pairs that a probe would try now."""
+        """All pairs that a probe would try now, in every family of the lab."""
+        plan = self.lab.plan
         with self.store() as store:
-            return pairs(self.lab.plan, endpoint_addresses(store))
+            return [
+                pair
+                for family in plan.families
+                for pair in pairs(plan, endpoint_addresses(store, family), family)
+            ]
 
 
 def tortie(

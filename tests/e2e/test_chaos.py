@@ -1,5 +1,5 @@
-"""Links, BIRDs, agents, routers and etcd fail in random order, for minutes if asked to: what should
-be reachable is so again within the bound, and what is forbidden never is.
+"""Links, BIRDs, agents, routers and etcd's members fail in random order, for minutes if asked to:
+what should be reachable is so again within the bound, and what is forbidden never is.
 
 TORTIE_CHAOS_SECONDS makes it longer, TORTIE_CHAOS_SEED makes it another order.
 """
@@ -27,10 +27,25 @@ LASTS = 1.5  # seconds of a fault
 THIRD_RACK = "  - {name: rack-c, hosts: [c1]}\n  outside:"
 """so that a cut between two racks has a way around"""
 
+MORE = """\
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: web-is-public-too, namespace: shop}
+spec:
+  selector: role == 'web'
+  types: [Ingress]
+  ingress:
+  - {action: Allow, protocol: TCP, source: {notNets: ['fd65::/64']}, destination: {ports: [http]}}
+"""
+"""the same over IPv6: a rule's prefixes are of one family"""
+
 
 @pytest.fixture(scope="module")
 def battered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     text = tenants("etcd").replace("  outside:", THIRD_RACK)
+    text = text.replace("  store: etcd", "  store: etcd\n  etcdMembers: 3\n  families: [4, 6]")
+    text += MORE
     with running(text, unique("chaos"), tmp_path_factory.mktemp("lab")) as lab:
         yield Site(lab)
     assert remains(lab.name) == []

@@ -280,8 +280,10 @@ ROWS = [
      [into_db(rule("Allow", {"nets": ["0.0.0.0/0"]}))], NO, "tier-default"),
     ("notNets", "internet > db tcp/1",
      [into_db(rule("Allow", {"not_nets": ["198.51.100.0/24"]}))], NO, "tier-default"),
-    ("notNets of the other family leave it be", "web6 > db6 tcp/1",
-     [into_db(rule("Allow", {"not_nets": ["10.0.0.0/8"]}))], YES, "policy"),
+    ("a rule with notNets says nothing of the other family", "web6 > db6 tcp/1",
+     [into_db(rule("Allow", {"not_nets": ["10.0.0.0/8"]}))], NO, "tier-default"),
+    ("nor does one that denies", "web6 > db6 tcp/1",
+     [into_db(rule("Deny", {"not_nets": ["10.0.0.0/8"]}), rule("Allow"))], YES, "policy"),
     ("nets and selector both hold", "web > db tcp/1",
      [into_db(rule("Allow", {**ON_WEB, "nets": ["198.51.100.0/24"]}))], NO, "tier-default"),
     # -- protocols, ports

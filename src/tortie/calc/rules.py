@@ -108,7 +108,7 @@ def _rules(rule: r.Rule, namespace: str | None, sets: Sets) -> Iterator[d.Rule]:
 def _rule(rule: r.Rule, namespace: str | None, sets: Sets) -> d.Rule:
     protocol = None if rule.protocol is None else protocol_number(rule.protocol)
     not_protocol = None if rule.not_protocol is None else protocol_number(rule.not_protocol)
-    family = rule.ip_version
+    family = rule.ip_version or _family_of_nets(rule)
     # ICMP types mean something in one family only (Calico v3: ICMP is IPv4, ICMPv6 is IPv6).
     if family is None and protocol in ICMP_FAMILY:
         family = ICMP_FAMILY[protocol]
@@ -123,6 +123,16 @@ def _rule(rule: r.Rule, namespace: str | None, sets: Sets) -> d.Rule:
         destination=_side(rule.destination, namespace, protocol, sets),
         name=rule_name(rule.metadata),
     )
+
+
+def _family_of_nets(rule: r.Rule) -> net.Family | None:
+    """The family of a rule's prefixes, which are all of one (None: it has none, or of both).
+
+    Of the other family it says nothing, also where it only excludes (Calico v3).
+    """
+    ends = (rule.source, rule.destination)
+    given = {net.parse_net(text).family for end in ends for text in (*end.nets, *end.not_nets)}
+    return given.pop() if len(given) == 1 else None
 
 
 def rule_name(metadata: r.RuleMetadata | None) -> str:

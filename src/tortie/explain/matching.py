@@ -94,6 +94,8 @@ def _end_misses(
     address = address_of(text)
     if end.nets and not within(address, end.nets):
         yield f"{word} {address} is not in {listed(end.nets)}"
+    if end.not_nets and all((":" in each) != (address.version == 6) for each in end.not_nets):
+        yield f"{word} {address} is of another family than notNets {listed(end.not_nets)}"
     if within(address, end.not_nets):
         yield f"{word} {address} is in notNets {listed(end.not_nets)}"
     here = known.at(address)

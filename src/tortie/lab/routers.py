@@ -87,7 +87,7 @@ router id {router_id};
 timeformat protocol iso long;
 graceful restart wait 10;
 
-protocol device {{ scan time 10; }}
+protocol device {{ scan time 1; }}
 """
 
 _BFD = """\

@@ -33,8 +33,13 @@ table ip6 lab {
   }
 }
 """
-# Nothing in a lab has an address twice, and nobody should wait a second to be sure of it.
-_NO_DAD = (("ipv6.conf.all.accept_dad", "0"), ("ipv6.conf.default.accept_dad", "0"))
+# Nothing in a lab has an address twice, and nobody should wait a second to be sure of it; and an
+# address stays with a link that is taken down and up again, as IPv4 addresses do.
+_SIX = tuple(
+    (f"ipv6.conf.{which}.{name}", value)
+    for which in ("all", "default")
+    for name, value in (("accept_dad", "0"), ("keep_addr_on_down", "1"))
+)
 
 
 class _Wiring:
@@ -47,7 +52,7 @@ class _Wiring:
 
     def space(self, name: str, *sysctls: tuple[str, str]) -> None:
         self.scripts[name] = ["link set lo up"]
-        self.sysctls[name] = (*sysctls, *_NO_DAD)
+        self.sysctls[name] = (*sysctls, *_SIX)
 
     def bridge(self, space: str, name: str, addresses: Sequence[str]) -> None:
         self.scripts[space] += [
