@@ -1,3 +1,3 @@
 """Tortie: routed networking and a distributed firewall for workloads."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
