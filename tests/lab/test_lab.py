@@ -50,7 +50,7 @@ def test_every_pair_is_as_a_reader_of_the_file_expects_within_seconds(lab: Runni
 
 def test_a_record_says_who_answered(lab: RunningLab) -> None:
     done = lab.tortie("lab", "probe", "-o", "json", "--from", "internet", "--to", "shop/web-1")
-    pair = {"source": "internet", "destination": "shop/web-1"}
+    pair = {"source": "internet", "destination": "shop/web-1", "family": 4}
     assert json.loads(done.stdout) == [
         {**pair, "protocol": "tcp", "port": 80, "connected": True, "answered_by": "shop/web-1"},
         {**pair, "protocol": "tcp", "port": 81, "connected": False, "answered_by": None},

@@ -184,7 +184,7 @@ def _etcd(lab: Lab, member: int) -> Action:
 
     def action(again: bool) -> int:
         command = [
-            "etcd", f"--name=lab-{member}", f"--data-dir=etcd-{member}", "--unsafe-no-fsync",
+            "etcd", f"--name=lab-{member}", f"--data-dir={_data_of(member)}", "--unsafe-no-fsync",
             "--log-level=warn", "--logger=zap", f"--listen-client-urls={inside},unix://{socket}",
             f"--advertise-client-urls={inside}", f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster={cluster}",
@@ -193,6 +193,11 @@ def _etcd(lab: Lab, member: int) -> Action:
         return _become(command, lab.directory)
 
     return action
+
+
+def _data_of(member: int) -> str:
+    """The directory of an etcd member's data, in the lab's."""
+    return f"etcd-{member}" if member else "etcd"
 
 
 def _become(command: list[str], where: Path) -> int:
