@@ -77,6 +77,8 @@ def _session(router: Router, number: int, session: Session) -> str:
         family=session.family,
         default=DEFAULTS[session.family],
         bfd="\n  bfd on;" if router.bfd else "",
+        # BFD of an iBGP session is that of a path of several hops (RFC 5883), also to a neighbour.
+        reach="multihop" if router.bfd else "direct",
     )
 
 
@@ -123,7 +125,7 @@ _CLIENT = """\
 protocol bgp host{number} {{
   local {own} as {asn};
   neighbor {peer} as {remote};
-  direct;
+  {reach};
   rr client;
 """ + _TIMES + """
   ipv{family} {{
