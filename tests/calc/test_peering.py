@@ -226,6 +226,24 @@ def test_the_mesh_has_settings_of_its_own() -> None:
     assert (one.kind, one.shown, one.source_address) == ("mesh", "n2", "172.16.0.1")
 
 
+@pytest.mark.parametrize("who", ["n1", "n2", "nobody"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config(nodeMeshBFD={}),
+        peer("p", peerSelector="all()", bfd={}),
+        peer("p", node="n1", peerIP="172.16.0.2", asNumber=64512, bfd={}),
+    ],
+    ids=["mesh", "selected", "by address"],
+)
+def test_while_either_end_restarts_as_planned_silence_is_no_death(who: str, asked: Data) -> None:
+    made = [*hosts(1, 2, families=V4), asked]
+    for each in made:
+        if each["kind"] == "Node" and each["metadata"]["name"] == who:
+            each["metadata"]["annotations"] = {"tortie.dev/bgp-restart": "true"}
+    assert only(bgp(made)).bfd == d.Bfd(200, 3, graceful=who != "nobody")
+
+
 def test_an_as_per_node_makes_the_mesh_external() -> None:
     one = only(bgp(host(1, V4, asn=65101), host(2, V4, asn=4200000002)))
     assert (one.local_as, one.remote_as, one.reflector_client) == (65101, 4200000002, False)

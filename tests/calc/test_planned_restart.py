@@ -8,6 +8,7 @@ import pytest
 
 from tortie import desired as d
 from tortie.calc import World, desired_for
+from tortie.model import kinds
 from tortie.model import resources as r
 
 V3: Literal["projectcalico.org/v3"] = "projectcalico.org/v3"
@@ -35,3 +36,11 @@ def test_both_ends_of_a_session_with_the_node_and_no_others(restarts: str) -> No
     for other, bfd in told.items():
         assert isinstance(bfd, d.Bfd)
         assert bfd.graceful == (restarts in ("a", other))
+
+
+def test_a_node_that_says_so_in_the_store_is_believed() -> None:
+    """Else every host would hold, as for any object that cannot be read."""
+    world, restarting = World(), node("a", 1, True)
+    world.fold(kinds.key(restarting), kinds.encode(restarting))
+    assert not world.unreadable
+    assert world.node("a") is not None

@@ -173,15 +173,13 @@ class Sessions:
         node = self._nodes.get(remote.text)
         usual = port(self._world, node) if node else DEFAULT_PORT
         number = peer.spec.as_number or (as_number(self._world, node) if node else None)
-        reflector = cluster_id(node) if node else None
-        yield self._session(peer, remote.text, there or usual, number, reflector)
+        yield self._session(peer, remote.text, there or usual, number, node)
 
     def _to_node(self, peer: r.BGPPeer, other: r.Node) -> Iterator[d.BgpPeer]:
         for address in self._shared(other):
             session = self._session(
-                peer, address, port(self._world, other), as_number(self._world, other),
-                cluster_id(other),
-            )  # fmt: skip
+                peer, address, port(self._world, other), as_number(self._world, other), other
+            )
             family = net.parse_address(address).family
             yield replace(session, passive=address > self._own[family])
 
@@ -191,13 +189,16 @@ class Sessions:
         address: str,
         there: int,
         remote_as: int | None,
-        remote_cluster: str | None,
+        other: r.Node | None,
     ) -> d.BgpPeer:
+        """A session with a node, or (`other` None) with somebody else."""
         spec = peer.spec
         local_as = spec.local_as_number or as_number(self._world, self._me)
         remote = remote_as or local_as
         mine = cluster_id(self._me)
-        reflects = bool(mine) and remote == local_as and remote_cluster != mine
+        reflects = (
+            bool(mine) and remote == local_as and (cluster_id(other) if other else None) != mine
+        )
         keep = spec.next_hop_mode == "Keep" or (
             bool(spec.keep_original_next_hop) and remote != local_as
         )
@@ -216,7 +217,7 @@ class Sessions:
             restart_time=net.seconds(restart) if restart else RESTART_SECONDS,
             allow_local_as=spec.num_allowed_local_as_numbers or 0,
             filters=tuple(bgp_filters.safe_name(name) for name in spec.filters),
-            bfd=_bfd(spec.bfd, self._me),
+            bfd=_bfd(spec.bfd, self._me, *([other] if other else [])),
             # The gateway itself needs none.
             reachable_by=spec.reachable_by if spec.reachable_by != own else "",
             max_prefixes=spec.max_prefixes or MAX_PREFIXES,

@@ -34,6 +34,7 @@ _SWITCH = ("true", "false")
 ANNOTATIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "Namespace": {"tortie.dev/default": ("tenant", "open", "isolated")},
     "BGPPeer": {"tortie.dev/upstream": _SWITCH},
+    "Node": {"tortie.dev/bgp-restart": _SWITCH},
     **{
         kind: {"tortie.dev/revoke": _SWITCH}
         for kind in (
